@@ -1,0 +1,53 @@
+# make demo   set everything up, answer a sample photo with every ready operation, and stop
+# make serve  the server at 127.0.0.1:8000 (make serve ARGS="--port 9000")
+# make test   every check and every test
+# make check  format, lint, types, import rule
+# make docs   write the parts of the README that are generated from the registry
+# make pins   compile requirements.txt anew from pyproject.toml
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV := $(BIN)/uv
+ARGS ?=
+
+.PHONY: setup demo serve test check docs pins clean
+
+setup: $(INSTALLED)
+
+# Only a change of the pins or of the package's own declaration installs anything again.
+$(INSTALLED): requirements.txt requirements-uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Sightgraph needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-uv.txt requirements.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+serve: $(INSTALLED)
+	@$(BIN)/sightgraph serve $(ARGS)
+
+check: $(INSTALLED)
+	@scripts/check
+
+test: $(INSTALLED)
+	@scripts/check
+	@$(BIN)/python -m pytest $(ARGS)
+
+docs: $(INSTALLED)
+	@$(BIN)/python scripts/readme.py
+
+pins: $(INSTALLED)
+	$(UV) pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make pins" --output-file requirements.txt
+	echo "uv" | $(UV) pip compile --quiet - --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make pins" --output-file requirements-uv.txt
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

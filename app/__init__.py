@@ -1,0 +1,1 @@
+"""Sightgraph: tasks over one image, resolved into a shared graph and executed once."""

@@ -1,0 +1,87 @@
+"""The two endpoints that analyse an image.
+
+body -> tasks -> plan (core.resolver) -> run (runtime.executor) -> answer (api.answers)
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.di import NamedDependency
+
+from app.api.answers import image_facts, json_response, results
+from app.api.bodies import json_body, unique_tasks, upload_body
+from app.api.openapi import documented
+from app.api.request_id import request_id
+from app.api.room import Room
+from app.api.schemas import AnalyzeRequest, AnalyzeResponse
+from app.core.resolver import Task, resolve
+
+_JSON_BODY_MAX_BYTES = 1_000_000
+# The form's own bytes and the tasks, beside the image.
+FORM_OVERHEAD_BYTES = 2_000_000
+
+
+@post(
+    "/analyze_image/",
+    status_code=200,
+    request_max_body_size=_JSON_BODY_MAX_BYTES,
+    summary="Analyse the image behind a URL",
+    tags=["analyse"],
+    responses=documented(AnalyzeResponse, 400, 413, 503),
+)
+async def analyze_image(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:
+    body = await json_body(request, AnalyzeRequest)
+    tasks = unique_tasks(body.tasks)
+    async with room.place():
+        started = time.perf_counter()
+        data = await room.fetcher.fetch(body.image_url)
+        fetch_ms = (time.perf_counter() - started) * 1000
+        return await _analyzed(room, body.image_url, data, tasks, started, fetch_ms)
+
+
+@post(
+    "/analyze_image_upload/",
+    status_code=200,
+    summary="Analyse an uploaded image",
+    tags=["analyse"],
+    responses=documented(AnalyzeResponse, 400, 413, 503),
+)
+async def analyze_image_upload(
+    request: Request[Any, Any, Any], room: NamedDependency[Room]
+) -> Response[bytes]:
+    async with room.place():
+        upload = await upload_body(request, room.limits.max_image_bytes)
+        tasks = unique_tasks(upload.tasks)
+        started = time.perf_counter()
+        return await _analyzed(room, f"uploaded:{upload.name}", upload.data, tasks, started, 0.0)
+
+
+async def _analyzed(
+    room: Room,
+    image_url: str,
+    data: bytes,
+    tasks: Sequence[Task],
+    started: float,
+    fetch_ms: float,
+) -> Response[bytes]:
+    source = room.source(data)
+    plan = resolve(tasks, room.registry, room.pool.choose)
+    info = await source.info()
+    left = room.limits.seconds - (time.perf_counter() - started)
+    run = await room.executor.run(plan, source, max(0.0, left))
+    return json_response(
+        {
+            "image_url": image_url,
+            "results": results(plan, run),
+            "request_id": request_id(),
+            "image": image_facts(info),
+            "timings_ms": {
+                "fetch": round(fetch_ms, 3),
+                "decode": round(source.decode_ms, 3),
+                "nodes": run.node_ms,
+                "total": round((time.perf_counter() - started) * 1000, 3),
+            },
+        }
+    )

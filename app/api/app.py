@@ -1,0 +1,62 @@
+"""The HTTP application."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi.config import OpenAPIConfig
+
+from app.api import errors
+from app.api.analyze import FORM_OVERHEAD_BYTES, analyze_image, analyze_image_upload
+from app.api.catalog import available_operations
+from app.api.health import live, ready
+from app.api.openapi import RegistryDocument
+from app.api.plan import show_plan
+from app.api.request_id import RequestIdMiddleware
+from app.api.room import Room
+from app.core.errors import RequestError
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+TITLE = "Sightgraph"
+
+
+def build_app(room: Room, version: str, lifespan: Lifespan) -> Litestar:
+    """The application over its parts.
+
+    Args:
+        room: what the handlers work with.
+        version: shown in the OpenAPI document.
+        lifespan: entered when the server starts and left when it stops.
+    """
+
+    def provide_room() -> Room:
+        return room
+
+    return Litestar(
+        route_handlers=[
+            analyze_image,
+            analyze_image_upload,
+            available_operations,
+            show_plan,
+            live,
+            ready,
+        ],
+        dependencies={"room": Provide(provide_room, sync_to_thread=False)},
+        exception_handlers={
+            RequestError: errors.refuse,
+            HTTPException: errors.refuse_http,
+            Exception: errors.fail,
+        },
+        middleware=[RequestIdMiddleware()],
+        request_max_body_size=room.limits.max_image_bytes + FORM_OVERHEAD_BYTES,
+        openapi_config=OpenAPIConfig(
+            title=TITLE,
+            version=version,
+            render_plugins=[RegistryDocument(room.registry)],
+        ),
+        lifespan=[lifespan],
+        logging_config=None,
+    )

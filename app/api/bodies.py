@@ -1,0 +1,127 @@
+"""Reading requests: JSON and multipart bodies to validated models, with messages that name the field."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+import pydantic
+from litestar import Request
+from litestar.datastructures import UploadFile
+from litestar.exceptions import HTTPException
+
+from app.api.schemas import TaskRequest, Tasks
+from app.core.errors import ImageTooLarge, MalformedRequest
+from app.core.resolver import Task
+from app.core.wording import explain
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+_TASKS: pydantic.TypeAdapter[list[TaskRequest]] = pydantic.TypeAdapter(Tasks)
+_TASKS_JSON_MAX_BYTES = 1_000_000
+_SHOWN_NAME = 255
+
+
+class Upload(NamedTuple):
+    """An uploaded image with its tasks."""
+
+    name: str
+    data: bytes
+    tasks: list[TaskRequest]
+
+
+async def json_body(request: Request[Any, Any, Any], model: type[Model]) -> Model:
+    """The body of a request as a model.
+
+    Raises:
+        MalformedRequest: it is no JSON, or not of the model's form.
+    """
+    value = _parsed(await request.body(), "body")
+    try:
+        return model.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise MalformedRequest(explain(error.errors(include_url=False))) from None
+
+
+async def upload_body(request: Request[Any, Any, Any], max_image_bytes: int) -> Upload:
+    """The form of an upload: `image_file` and `tasks_json`.
+
+    The form is spooled to disk while it arrives.
+
+    Raises:
+        MalformedRequest: a field is missing, doubled or unknown, or the tasks are not of their form.
+        ImageTooLarge: the image is over the limit.
+    """
+    form = await _form(request)
+    try:
+        unknown = sorted(form.keys() - {"image_file", "tasks_json"})
+        if unknown:
+            raise MalformedRequest(f"{unknown[0][:64]}: is not a known field of the form")
+        image = _single(form, "image_file")
+        if not isinstance(image, UploadFile):
+            raise MalformedRequest("image_file: must be a file part with a file name")
+        data = await image.read(max_image_bytes + 1)
+        if len(data) > max_image_bytes:
+            raise ImageTooLarge(f"image_file: is over {max_image_bytes:,} bytes")
+        tasks = _single(form, "tasks_json")
+        if isinstance(tasks, UploadFile):
+            tasks = await tasks.read(_TASKS_JSON_MAX_BYTES + 1)
+        if len(tasks) > _TASKS_JSON_MAX_BYTES:
+            raise MalformedRequest(f"tasks_json: is over {_TASKS_JSON_MAX_BYTES:,} bytes")
+        return Upload(image.filename[:_SHOWN_NAME], data, _tasks(tasks))
+    finally:
+        for value in form.values():
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, UploadFile):
+                    await part.close()
+
+
+def unique_tasks(tasks: Sequence[TaskRequest]) -> list[Task]:
+    """The tasks for the resolver.
+
+    Raises:
+        MalformedRequest: two have one operation_id.
+    """
+    seen: set[str] = set()
+    for task in tasks:
+        if task.operation_id in seen:
+            raise MalformedRequest(
+                f"tasks: duplicate operation_id '{task.operation_id}'; each must be unique"
+            )
+        seen.add(task.operation_id)
+    return [Task(task.operation_id, task.type, task.params or {}) for task in tasks]
+
+
+async def _form(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    if request.content_type[0] != "multipart/form-data":
+        raise MalformedRequest("body: multipart/form-data is needed, with image_file and tasks_json")
+    try:
+        return (await request.form()).dict()
+    except HTTPException:
+        raise
+    except (ValueError, LookupError):
+        # A part that is not text in the charset that it names.
+        raise MalformedRequest("body: a part of the form cannot be read as text") from None
+
+
+def _single(form: dict[str, Any], name: str) -> Any:
+    values = form.get(name, [])
+    values = values if isinstance(values, list) else [values]
+    if not values:
+        raise MalformedRequest(f"{name}: is required")
+    if len(values) > 1:
+        raise MalformedRequest(f"{name}: was sent {len(values)} times; one is needed")
+    return values[0]
+
+
+def _tasks(text: str | bytes) -> list[TaskRequest]:
+    try:
+        return _TASKS.validate_python(_parsed(text, "tasks_json"))
+    except pydantic.ValidationError as error:
+        raise MalformedRequest(explain(error.errors(include_url=False), root="tasks_json")) from None
+
+
+def _parsed(text: str | bytes, name: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"{name}: is not valid JSON: {error}") from None

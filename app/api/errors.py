@@ -1,0 +1,48 @@
+"""Errors to answers: every refusal of a whole request is `{"detail": "..."}`."""
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from app.api.answers import json_response
+from app.core.errors import (
+    ImageTooLarge,
+    ImageUnavailable,
+    ImageUnreadable,
+    MalformedRequest,
+    Overloaded,
+    RequestError,
+)
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[RequestError], int] = {
+    MalformedRequest: 400,
+    ImageUnavailable: 400,
+    ImageUnreadable: 400,
+    ImageTooLarge: 413,
+    Overloaded: 503,
+}
+
+
+def refuse(request: Request[Any, Any, Any], error: RequestError) -> Response[bytes]:
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else {}
+    return json_response({"detail": str(error)}, STATUS[type(error)], headers)
+
+
+def refuse_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Litestar's own refusals: an unknown path, a wrong method, a body over the limit."""
+    if error.status_code >= 500:
+        return fail(request, error)
+    return json_response({"detail": error.detail}, error.status_code, error.headers)
+
+
+def fail(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A fault of the server's own. The client learns the request's id, the log all the rest."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return json_response(
+        {"detail": "Internal server error; the server's log has the details under X-Request-ID."},
+        500,
+    )

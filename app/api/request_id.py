@@ -1,0 +1,53 @@
+"""Every request has an id: the client's own when it is a plain one, else a new one.
+
+It is in the answer, in the header X-Request-ID and in every line that the request logs.
+"""
+
+import logging
+import re
+import uuid
+from contextvars import ContextVar
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-ID"
+_PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+def request_id() -> str:
+    """The id of the request that this code works for; "-" outside of one."""
+    return _current.get()
+
+
+class RequestIdMiddleware(ASGIMiddleware):
+    """Sets the id before anything else runs."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        sent = next(
+            (value for name, value in scope["headers"] if name == HEADER.lower().encode()),
+            b"",
+        )
+        name = sent.decode() if _PLAIN.fullmatch(sent) else uuid.uuid4().hex
+        token = _current.set(name)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message.setdefault("headers", [])
+                MutableScopeHeaders(message)[HEADER] = name
+            await send(message)
+
+        try:
+            await next_app(scope, receive, send_with_id)
+        finally:
+            _current.reset(token)
+
+
+class RequestIdFilter(logging.Filter):
+    """Puts the id on every log record, for the format to show."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id()
+        return True

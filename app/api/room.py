@@ -1,0 +1,65 @@
+"""What the handlers work with: the parts that main joins, handed to every handler by name."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from app.core.artifacts import ImageInfo
+from app.core.errors import Overloaded
+from app.core.registry import Registry
+from app.runtime.cache import ResultCache
+from app.runtime.decode import DecodeLimits
+from app.runtime.executor import Executor
+from app.runtime.fetch import Fetcher
+from app.runtime.pool import Pool
+from app.runtime.source import ImageSource, known_facts
+
+_RETRY_AFTER_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one request may send and take, and how many are worked on at once."""
+
+    max_image_bytes: int = 25_000_000
+    max_requests: int = 64
+    seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class Room:
+    """The server's parts. Used from the event loop's thread only."""
+
+    registry: Registry
+    pool: Pool
+    cache: ResultCache
+    executor: Executor
+    fetcher: Fetcher
+    decode_limits: DecodeLimits
+    limits: RequestLimits
+    _working: int = field(default=0, init=False)
+
+    def source(self, data: bytes) -> ImageSource:
+        return ImageSource(data, self.pool, self.cache, self.decode_limits)
+
+    def known_image(self, sha256: str) -> ImageInfo | None:
+        """The facts of an image that decoded before, while the cache keeps them."""
+        return known_facts(self.cache, sha256)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place among the requests that are worked on at once.
+
+        Raises:
+            Overloaded: all are taken.
+        """
+        if self._working >= self.limits.max_requests:
+            raise Overloaded(
+                f"The server is working on {self._working} requests, as many as it takes; try again.",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1

@@ -1,0 +1,199 @@
+"""The resolver: a pure function from a request's tasks to a plan.
+
+    tasks -> validate each -> follow its needs, down to the image -> merge equal refs into nodes
+
+A task that cannot be resolved carries its fault in the plan and takes no node; its siblings are not
+touched, unless they refer to it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pydantic
+from pydantic_core import ErrorDetails, to_json
+
+from app.core.errors import (
+    Fault,
+    InvalidParams,
+    InvalidReference,
+    TaskError,
+    UnsupportedTarget,
+)
+from app.core.key import digest
+from app.core.operation import (
+    EngineSpec,
+    ImageRef,
+    Operation,
+    Params,
+    Ref,
+    Source,
+    TaskRef,
+    engine_key,
+)
+from app.core.plan import IMAGE_NODE, Node, Plan, PlannedTask
+from app.core.registry import Registry
+from app.core.target import target_forms
+from app.core.wording import explain, quoted, shortened
+
+ChooseEngine = Callable[[Operation], EngineSpec | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A client's request for an operation, not validated yet."""
+
+    operation_id: str
+    type: str
+    params: Mapping[str, Any]
+
+
+def resolve(tasks: Iterable[Task], registry: Registry, choose_engine: ChooseEngine) -> Plan:
+    """Turn tasks into a plan.
+
+    Args:
+        tasks: of one request; their ids are unique.
+        registry: the known operations.
+        choose_engine: which of an operation's engines serves this request.
+
+    Returns:
+        The plan. It never raises for what a client sent.
+    """
+    return _Resolution(list(tasks), registry, choose_engine).plan()
+
+
+def validated(operation: Operation, raw: Mapping[str, Any]) -> Params:
+    """The params of a task, by the rules of JSON: an integer is no string and no boolean.
+
+    Raises:
+        UnsupportedTarget: the target is none that this operation takes.
+        InvalidParams: anything else; the message names the field, the bound and the value.
+    """
+    try:
+        return operation.params.model_validate_json(to_json(dict(raw)))
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False)
+        if any(_is_unknown_target(problem) for problem in problems):
+            allowed = ", ".join(target_forms(operation.params))
+            raise UnsupportedTarget(
+                f"Unsupported target {quoted(raw['target'])} for operation '{operation.type}'. "
+                f"Allowed: {allowed}."
+            ) from None
+        raise InvalidParams(f"Invalid params for '{operation.type}': {explain(problems)}") from None
+
+
+def _is_unknown_target(problem: ErrorDetails) -> bool:
+    at_target = problem["loc"] in (("target",), ("target", "name"))
+    return at_target and problem["type"] in ("literal_error", "union_tag_not_found")
+
+
+class _Resolution:
+    """One run of the resolver."""
+
+    def __init__(self, tasks: list[Task], registry: Registry, choose_engine: ChooseEngine) -> None:
+        self._tasks = {task.operation_id: task for task in tasks}
+        self._registry = registry
+        self._choose_engine = choose_engine
+        self._planned: dict[str, PlannedTask] = {}
+        self._path: list[str] = []
+        self._nodes: dict[str, Node] = {}
+        self._ids_by_key: dict[str, str] = {}
+
+    def plan(self) -> Plan:
+        tasks = tuple(self._resolved(operation_id) for operation_id in self._tasks)
+        used: set[str] = set()
+        draft = Plan(self._nodes, tasks)
+        for task in tasks:
+            for node_id in (task.node, task.crop):
+                if node_id is not None:
+                    used |= draft.upstream(node_id)
+        nodes = {node_id: node for node_id, node in self._nodes.items() if node_id in used}
+        return Plan(_with_heights(nodes), tasks)
+
+    def _resolved(self, operation_id: str) -> PlannedTask:
+        if operation_id not in self._planned:
+            self._path.append(operation_id)
+            planned = self._resolve(self._tasks[operation_id])
+            self._path.pop()
+            # A cycle that was found deeper has already refused this task.
+            self._planned.setdefault(operation_id, planned)
+        return self._planned[operation_id]
+
+    def _resolve(self, task: Task) -> PlannedTask:
+        try:
+            operation = self._registry.find(task.type)
+            params = validated(operation, task.params)
+            node = self._add(Ref(operation, params))
+            shown = operation.crop(params) if operation.crop else None
+            crop = self._add(shown) if shown else None
+        except TaskError as error:
+            fault = error.fault()
+            cause = error.__cause__
+            if isinstance(cause, _RefusedTask):
+                fault = replace(fault, caused_by=cause.fault)
+            return PlannedTask(task.operation_id, task.type, fault=fault)
+        return PlannedTask(task.operation_id, task.type, operation, params, node, crop)
+
+    def _add(self, source: Source) -> str:
+        """The id of the node that stands for a source, made if it is new."""
+        if isinstance(source, ImageRef):
+            return IMAGE_NODE
+        if isinstance(source, TaskRef):
+            return self._node_of_task(source)
+        operation, params = source.operation, source.params
+        inputs = {name: self._add(need) for name, need in operation.needs(params).items()}
+        engine = self._choose_engine(operation)
+        work = digest(operation.type, operation.version, params.canonical(), engine_key(engine))
+        key = digest(work, inputs)
+        if key not in self._ids_by_key:
+            node_id = (
+                f"{operation.type}#{1 + sum(node.operation is operation for node in self._nodes.values())}"
+            )
+            self._ids_by_key[key] = node_id
+            self._nodes[node_id] = Node(
+                node_id, work, operation, params.computing(), engine, inputs, height=0
+            )
+        return self._ids_by_key[key]
+
+    def _node_of_task(self, ref: TaskRef) -> str:
+        name = shortened(ref.operation_id)
+        if ref.operation_id not in self._tasks:
+            raise InvalidReference(f"{ref.field}: this request has no task '{name}'")
+        if ref.operation_id in self._path:
+            cycle = self._path[self._path.index(ref.operation_id) :]
+            path = " -> ".join(shortened(step) for step in [*cycle, ref.operation_id])
+            error = InvalidReference(f"{ref.field}: tasks refer to each other in a cycle: {path}")
+            for step in cycle:
+                task = self._tasks[step]
+                self._planned[step] = PlannedTask(step, task.type, fault=error.fault())
+            raise error
+        referred = self._resolved(ref.operation_id)
+        if referred.fault is not None:
+            fault = replace(referred.fault, stage=f"task '{name}'")
+            raise InvalidReference(
+                f"{ref.field}: task '{name}' was skipped: {fault.message}"
+            ) from _RefusedTask(fault)
+        if ref.locates and (referred.operation is None or referred.operation.finds is None):
+            finders = ", ".join(op.type for op in self._registry.public.values() if op.finds is not None)
+            raise InvalidReference(
+                f"{ref.field}: task '{name}' of type '{referred.type}' finds no boxes; these do: {finders}"
+            )
+        assert referred.node is not None  # a task without a fault has its node
+        return referred.node
+
+
+class _RefusedTask(Exception):
+    """Carries the fault of a task that another one refers to."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+def _with_heights(nodes: dict[str, Node]) -> dict[str, Node]:
+    heights = dict.fromkeys(nodes, 0)
+    for node_id in reversed(nodes):
+        for source in nodes[node_id].inputs.values():
+            if source in heights:
+                heights[source] = max(heights[source], heights[node_id] + 1)
+    return {node_id: replace(node, height=heights[node_id]) for node_id, node in nodes.items()}

@@ -1,0 +1,45 @@
+"""How messages repeat what a client sent: named by its field, and never at full length."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic_core import ErrorDetails, to_json
+
+_SHOWN_PROBLEMS = 5
+
+
+def shortened(text: str, limit: int = 64) -> str:
+    """A client's text as a message may repeat it."""
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def quoted(value: Any) -> str:
+    """A client's value as JSON, shortened."""
+    return shortened(to_json(value, fallback=repr).decode(errors="replace"))
+
+
+def explain(problems: Iterable[ErrorDetails], *, root: str = "") -> str:
+    """pydantic's errors as one line: `field.path[0]: the rule, got the value; ...`.
+
+    Args:
+        problems: what `ValidationError.errors()` lists.
+        root: the name that stands before every path.
+    """
+    told = list(dict.fromkeys(_told(problem, root) for problem in problems))
+    more = len(told) - _SHOWN_PROBLEMS
+    return "; ".join(told[:_SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _told(problem: ErrorDetails, root: str) -> str:
+    path, previous = root, None
+    for step in problem["loc"]:
+        # The tag of a union repeats the name of the field that chose it.
+        if step != previous:
+            path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+        previous = step
+    match problem["type"]:
+        case "missing":
+            return f"{shortened(path)}: is required"
+        case "extra_forbidden":
+            return f"{shortened(path)}: is not a known field"
+    return f"{shortened(path) or 'body'}: {problem['msg']}, got {quoted(problem['input'])}"

@@ -1,0 +1,1 @@
+"""Loaded models. Every heavy library is imported inside the engine that needs it, when it loads."""

@@ -1,0 +1,146 @@
+"""Printed text by PP-OCR in the rapidocr package, whose models are in the wheel.
+
+PP-OCRv6 small detection and recognition models (PaddlePaddle), run by ONNX Runtime.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.core.artifacts import Crop, Pixels
+from app.core.geometry import Point
+from app.core.operation import EngineSpec
+from app.engines.base import Engine, grey_crop
+from app.engines.device import one_thread_per_call
+from app.engines.weights import Bundled
+
+# The detector scales the shorter side up to 736 px. Thin strips are padded to this shape first, or a strip
+# of 8000x20 would become an image of 294,000x736.
+WIDEST_SHAPE = 8
+SMALLEST_SIDE = 32
+# The package's own threshold for a recognised line.
+LOWEST_CONFIDENCE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text; `polygon` is its four corners in the whole image, clockwise from the top left."""
+
+    text: str
+    confidence: float
+    polygon: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """BGR pixels, after `left` and `top` rows and columns of padding were added."""
+
+    pixels: Pixels
+    left: int
+    top: int
+
+
+class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
+    """Crops to lines of text, in reading order."""
+
+    def __init__(self) -> None:
+        from rapidocr import RapidOCR
+
+        one_thread_per_call()
+        self._ocr = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.text_score": LOWEST_CONFIDENCE,
+                # Both would scale thin strips up without a bound; `pre` pads them instead.
+                "Global.min_side_len": 1,
+                "Global.width_height_ratio": -1,
+                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+
+    def pre(self, item: Crop) -> Padded:
+        import cv2
+
+        height, width = item.pixels.shape[:2]
+        tall = max(height, SMALLEST_SIDE, -(-width // WIDEST_SHAPE))
+        wide = max(width, SMALLEST_SIDE, -(-height // WIDEST_SHAPE))
+        top, left = (tall - height) // 2, (wide - width) // 2
+        pixels = cv2.copyMakeBorder(
+            item.pixels[:, :, ::-1],
+            top,
+            tall - height - top,
+            left,
+            wide - width - left,
+            cv2.BORDER_REPLICATE,
+        )
+        return Padded(np.asarray(pixels, np.uint8), left, top)
+
+    def core(self, ready: Sequence[Padded]) -> list[Any]:
+        # The reader batches the lines of one image by itself.
+        return [self._ocr(each.pixels) for each in ready]
+
+    def post(self, raw: Any, ready: Padded, item: Crop) -> list[Line]:
+        if raw.boxes is None or raw.txts is None:
+            return []
+        shift = np.array([item.box.xmin - ready.left, item.box.ymin - ready.top])
+        low = np.array([item.box.xmin, item.box.ymin])
+        high = np.array([item.box.xmax, item.box.ymax])
+        lines = []
+        for corners, text, confidence in zip(raw.boxes, raw.txts, raw.scores, strict=True):
+            inside = np.clip(np.asarray(corners) + shift, low, high)
+            polygon = tuple(Point(round(x, 1), round(y, 1)) for x, y in inside.tolist())
+            lines.append(Line(text, round(float(confidence), 4), polygon))
+        return in_reading_order(lines)
+
+    def warmup(self) -> None:
+        import cv2
+
+        page = np.full((64, 320, 3), 255, np.uint8)
+        cv2.putText(page, "Sightgraph", (8, 44), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0, 0, 0), 2)
+        blank = grey_crop(320, 64)
+        self([Crop.whole(type(blank.image)(blank.image.info, page))])
+
+
+def in_reading_order(lines: Sequence[Line]) -> list[Line]:
+    """Rows from top to bottom, and inside a row from left to right.
+
+    Lines share a row when the middle of one lies within the height of the row's first line.
+    """
+
+    def top(line: Line) -> float:
+        return min(point.y for point in line.polygon)
+
+    def bottom(line: Line) -> float:
+        return max(point.y for point in line.polygon)
+
+    def left(line: Line) -> float:
+        return min(point.x for point in line.polygon)
+
+    rows: list[list[Line]] = []
+    for line in sorted(lines, key=lambda line: (top(line), left(line))):
+        middle = (top(line) + bottom(line)) / 2
+        if rows and top(rows[-1][0]) <= middle <= bottom(rows[-1][0]):
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return [line for row in rows for line in sorted(row, key=left)]
+
+
+RAPIDOCR_TEXT = EngineSpec(
+    name="rapidocr",
+    weights=Bundled(
+        "rapidocr",
+        "rapidocr",
+        (
+            "models/PP-OCRv6_det_small.onnx",
+            "models/PP-OCRv6_rec_small.onnx",
+            "models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+        ),
+    ),
+    licence="Apache-2.0",
+    load=RapidTextReader,
+    limits="Printed text in Latin and Chinese scripts; not for handwriting. Columns are read row by row.",
+)

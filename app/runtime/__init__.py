@@ -1,0 +1,1 @@
+"""Executing a plan: fetch, decode, the engine pool, batches, the cache and the executor."""

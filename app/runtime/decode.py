@@ -1,0 +1,196 @@
+"""Decoding: the bytes of a file to an upright RGB image.
+
+Nothing of the file is believed but its bytes: the format is found from them, the size is checked before
+anything is decoded, and whatever Pillow raises becomes one refusal.
+"""
+
+import hashlib
+import io
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+import PIL.ImageOps
+from pi_heif import register_heif_opener
+
+from app.core.artifacts import Image, ImageInfo, Pixels
+from app.core.errors import ImageUnreadable
+
+log = logging.getLogger(__name__)
+
+# Pillow registers most formats only when it meets a file that it does not know.
+PIL.Image.init()
+register_heif_opener()
+# Pillow's own guard only warns between its two bounds; ours is exact and is checked on the header.
+PIL.Image.MAX_IMAGE_PIXELS = None
+
+# Each decodes in this process; EPS, for one, would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF", "HEIF")
+_SHOWN_FORMATS = "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF, HEIC"
+
+_TAG_ORIENTATION = 0x0112
+_TAG_TIME = 0x0132
+_TAG_EXIF = 0x8769
+_TAG_GPS = 0x8825
+_TAG_TIME_ORIGINAL = 0x9003
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    max_pixels: int = 100_000_000
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode(data: bytes, sha256: str, limits: DecodeLimits) -> Image:
+    """Decode the first frame of a file.
+
+    The result is upright by EXIF, in sRGB by the ICC profile, and 8-bit RGB: 16-bit samples are scaled,
+    transparency lies over white.
+
+    Args:
+        data: the file.
+        sha256: of the file; becomes the identity of the image.
+        limits: the largest image.
+
+    Raises:
+        ImageUnreadable: not one of the formats, over the pixel limit, or broken.
+    """
+    if not data:
+        raise ImageUnreadable("the file is empty")
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_size(opened.size, limits)
+            opened.load()
+            facts = _facts(opened)
+            pixels = _upright_rgb(opened)
+            format_, mode = _format_name(opened), opened.mode
+    except ImageUnreadable:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageUnreadable(f"the file is not an image in a known format ({_SHOWN_FORMATS})") from None
+    except Exception as error:
+        # A hostile file can raise nearly anything inside a decoder.
+        log.info("undecodable image %s: %r", sha256[:12], error)
+        raise ImageUnreadable("the file is damaged or incomplete") from error
+    height, width = pixels.shape[:2]
+    info = ImageInfo(
+        sha256=sha256,
+        width=width,
+        height=height,
+        format=format_,
+        mode=mode,
+        file_bytes=len(data),
+        **facts,
+    )
+    return Image(info, pixels)
+
+
+def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageUnreadable("the image has no pixels")
+    if width * height > limits.max_pixels:
+        raise ImageUnreadable(
+            f"the image has {width}x{height} pixels; at most {limits.max_pixels:,} pixels are decoded"
+        )
+
+
+def _format_name(opened: PIL.Image.Image) -> str:
+    # MPO is a JPEG with further frames, as cameras write it; DIB a BMP without its file header.
+    return {"MPO": "JPEG", "DIB": "BMP"}.get(opened.format or "", opened.format or "")
+
+
+def _upright_rgb(opened: PIL.Image.Image) -> Pixels:
+    image = PIL.ImageOps.exif_transpose(opened)
+    image = _eight_bit(image)
+    if image.has_transparency_data:
+        layer = _in_srgb(image, "RGBA")
+        image = PIL.Image.new("RGB", layer.size, (255, 255, 255))
+        image.paste(layer, mask=layer.getchannel("A"))
+    else:
+        image = _in_srgb(image, "RGB")
+    pixels: Pixels = np.asarray(image, dtype=np.uint8)
+    if not pixels.flags.c_contiguous:
+        pixels = np.ascontiguousarray(pixels)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _eight_bit(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Pillow's own conversion clips samples of more than 8 bits; this scales them."""
+    if image.mode.startswith("I;16"):
+        samples = np.asarray(image)
+        return PIL.Image.fromarray((samples >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        samples = np.asarray(image, dtype=np.float64)
+        # 16-bit PNGs arrive as I; floating point images are held to run from 0 to 1 unless they say more.
+        high = 255.0 if image.mode == "F" and np.nanmax(samples) > 1 else 1.0
+        high = 65535.0 if image.mode == "I" else high
+        scaled = np.nan_to_num(np.clip(samples / high, 0, 1)) * 255
+        return PIL.Image.fromarray(scaled.round().astype(np.uint8))
+    return image
+
+
+def _in_srgb(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and profile and image.mode in ("RGB", "RGBA", "L", "CMYK"):
+        try:
+            source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return _through_profile(image, source, mode)
+        except (PIL.ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+            log.info("unusable ICC profile: %s", error)
+    return image.convert(mode)
+
+
+def _through_profile(
+    image: PIL.Image.Image, source: PIL.ImageCms.ImageCmsProfile, mode: str
+) -> PIL.Image.Image:
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    colours = image.convert("RGB") if image.mode == "RGBA" else image
+    converted = PIL.ImageCms.profileToProfile(
+        colours, source, PIL.ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+    if converted is None:
+        raise ValueError("the profile converted nothing")
+    if mode == "RGBA":
+        converted.putalpha(alpha if alpha is not None else 255)
+    return converted
+
+
+def _facts(opened: PIL.Image.Image) -> dict[str, Any]:
+    """What the EXIF block says; nothing where it is missing or broken."""
+    facts: dict[str, Any] = {}
+    try:
+        exif = opened.getexif()
+        orientation = exif.get(_TAG_ORIENTATION)
+        if isinstance(orientation, int) and 1 <= orientation <= 8:
+            facts["orientation"] = orientation
+        taken = exif.get_ifd(_TAG_EXIF).get(_TAG_TIME_ORIGINAL) or exif.get(_TAG_TIME)
+        if isinstance(taken, str) and taken.strip("\0 "):
+            facts["taken_at"] = taken.strip("\0 ")[:32]
+        gps = exif.get_ifd(_TAG_GPS)
+        if gps:
+            facts["latitude"] = _degrees(gps.get(2), gps.get(1), "S")
+            facts["longitude"] = _degrees(gps.get(4), gps.get(3), "W")
+    except Exception as error:
+        # EXIF is optional: a broken block must not cost the image.
+        log.info("unreadable EXIF: %r", error)
+    return facts
+
+
+def _degrees(parts: Any, reference: Any, negative: str) -> float | None:
+    try:
+        degrees, minutes, seconds = (float(part) for part in parts)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    value = degrees + minutes / 60 + seconds / 3600
+    if not math.isfinite(value):
+        return None
+    return round(-value if reference == negative else value, 6)

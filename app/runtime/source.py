@@ -1,0 +1,70 @@
+"""The image of a request: its facts at once, its pixels when a computation needs them."""
+
+import asyncio
+import time
+
+from app.core.artifacts import Image, ImageInfo
+from app.core.key import digest
+from app.runtime.cache import ResultCache
+from app.runtime.decode import DecodeLimits, decode, sha256_of
+from app.runtime.pool import Pool
+
+
+class ImageSource:
+    """Decodes a file at most once, on a lane.
+
+    The facts of an image that decoded before come from the cache, so that a request whose results are all
+    kept decodes nothing.
+    """
+
+    def __init__(self, data: bytes, pool: Pool, cache: ResultCache, limits: DecodeLimits) -> None:
+        self._data = data
+        self._pool = pool
+        self._cache = cache
+        self._limits = limits
+        self._digest: asyncio.Task[str] | None = None
+        self._decoding: asyncio.Task[Image] | None = None
+        self.decode_ms = 0.0
+
+    async def info(self) -> ImageInfo:
+        """The facts of the image.
+
+        Raises:
+            ImageUnreadable: it cannot be decoded.
+        """
+        return known_facts(self._cache, await self._sha256()) or (await self.image()).info
+
+    async def image(self) -> Image:
+        """The decoded image.
+
+        Raises:
+            ImageUnreadable: it cannot be decoded.
+        """
+        if self._decoding is None:
+            self._decoding = asyncio.create_task(self._decode())
+            # Should the request go away, nobody asks for what it raised.
+            self._decoding.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._decoding)
+
+    async def _sha256(self) -> str:
+        if self._digest is None:
+            self._digest = asyncio.create_task(asyncio.to_thread(sha256_of, self._data))
+        return await asyncio.shield(self._digest)
+
+    async def _decode(self) -> Image:
+        sha256 = await self._sha256()
+        started = time.perf_counter()
+        image = await self._pool.call(lambda: decode(self._data, sha256, self._limits))
+        self.decode_ms = (time.perf_counter() - started) * 1000
+        self._cache.put(_facts_key(sha256), image.info)
+        return image
+
+
+def known_facts(cache: ResultCache, sha256: str) -> ImageInfo | None:
+    """The facts of an image that decoded before, while the cache keeps them."""
+    facts: ImageInfo | None = cache.get(_facts_key(sha256))
+    return facts
+
+
+def _facts_key(sha256: str) -> str:
+    return digest("image facts", sha256)

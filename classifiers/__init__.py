@@ -1,0 +1,1 @@
+"""Trained heads over embeddings. This package imports app.core only."""

@@ -1,0 +1,1 @@
+"""One file per operation. The registry discovers every module in this package."""
