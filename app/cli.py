@@ -38,8 +38,10 @@ def serve(host: str, port: int, offline: bool) -> None:
     try:
         app = create_app(Settings(**chosen))
     except ValidationError as error:
-        problems = explain(error.errors(include_url=False), root="SIGHTGRAPH")
-        raise click.ClickException(f"a setting is wrong: {problems}") from None
+        problems = error.errors(include_url=False)
+        for problem in problems:
+            problem["loc"] = (f"SIGHTGRAPH_{problem['loc'][0]}".upper(),)
+        raise click.ClickException(f"a setting is wrong: {explain(problems)}") from None
     except RegistryError as error:
         raise click.ClickException(f"an operation is declared wrongly: {error}") from None
     uvicorn.run(app, host=host, port=port, log_config=LOGGING, server_header=False)

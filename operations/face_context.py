@@ -15,7 +15,4 @@ def needs(params: NoParams) -> Needs:
 def face_context(image: ImageInfo, params: NoParams, found: Sequence[Region] = ()) -> Selection:
     """The prominent person, in which a prominent face is looked for, or else the whole image."""
     persons = by_prominence(found, image.box)[:1]
-    if persons:
-        return Selection(persons)
-    warning = "No prominent person found; the face was looked for in the whole image."
-    return Selection((Region(image.box, "whole_image"),), (warning,))
+    return Selection(persons or (Region(image.box, "whole_image"),))

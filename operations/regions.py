@@ -76,13 +76,19 @@ def regions(image: ImageInfo, params: SelectionParams, found: Sequence[Region] =
     best = by_prominence(found, image.box)[:1]
     if best:
         return Selection(best)
-    noun = _NOUNS[params.select]
+    missing = f"No {_NOUNS[params.select]} found{_where(params)}"
     match params.on_missing:
         case "skip":
-            raise RegionNotFound(f"No {noun} found in this image.")
+            raise RegionNotFound(f"{missing}.")
         case "whole_image":
-            return Selection((whole,), (f"No {noun} found; the whole image was used.",))
-    return Selection(())
+            return Selection((whole,), (f"{missing}; the whole image was used.",))
+    return Selection((), (f"{missing}.",) if params.face_context == "prominent_person" else ())
+
+
+def _where(params: SelectionParams) -> str:
+    if params.face_context == "whole_image":
+        return ""
+    return ' in the prominent person (with face_context "whole_image" it is looked for everywhere)'
 
 
 def _given_box(asked: Box, image: Box) -> Selection:

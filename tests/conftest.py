@@ -1,22 +1,23 @@
 """The real server's parts, built once: engines load once a test run."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvicorn
 from litestar.testing import TestClient
 
 from app.api.app import build_app
 from app.api.room import Room
 from app.core.registry import Registry, discover
-from app.main import build_room
+from app.main import build_room, load_engines
 from app.runtime.fetch import Fetcher, FetchLimits
 from app.settings import Settings
 from tests.images import astronaut, encoded
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(scope="session")
@@ -37,27 +38,40 @@ def room(registry: Registry) -> Iterator[Room]:
     room.pool.close()
 
 
+@asynccontextmanager
+async def nothing_to_load(_: Any) -> AsyncIterator[None]:
+    """The lifespan of a test's application: engines load when a request needs them."""
+    yield
+
+
 @pytest.fixture(scope="session")
 def client(room: Room) -> Iterator[TestClient[Any]]:
-    """The whole application over real engines."""
-
-    @asynccontextmanager
-    async def lifespan(_: Any):
-        yield
-
-    with TestClient(build_app(room, "0", lifespan), raise_server_exceptions=False) as client:
+    """The whole application over real engines, in this process."""
+    app = build_app(room, "0", nothing_to_load)
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def server_url(room: Room) -> Iterator[str]:
+    """The same application behind a real server on a free loopback port, every engine loaded."""
+    asyncio.run(load_engines(room))
+    config = uvicorn.Config(build_app(room, "0", nothing_to_load), port=0, log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="uvicorn")
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(30)
 
 
 @pytest.fixture(scope="session")
 def astronaut_png() -> bytes:
     return encoded(astronaut())
-
-
-@pytest.fixture
-def run() -> Run:
-    """Run a coroutine to its end."""
-    return asyncio.run
 
 
 @pytest.fixture

@@ -50,6 +50,29 @@ def qr_code(text: str, scale: int = 6) -> Pixels:
     return np.asarray(code.make_image().convert("RGB"))
 
 
+def figure(width: int = 400, height: int = 300, top: int = 40, tall: int = 220) -> Pixels:
+    """A standing person seen whole, drawn as a silhouette in the middle: the HOG detector finds it."""
+    scale = 2
+    image = PIL.Image.new("RGB", (width * scale, height * scale), (190, 190, 190))
+    draw = PIL.ImageDraw.Draw(image)
+
+    def at(across: float, down: float) -> tuple[float, float]:
+        """A point by its shares of the figure's height, from the middle and from the top."""
+        return (width / 2 + across * tall) * scale, (top + down * tall) * scale
+
+    limbs = [
+        [(-0.12, 0.17), (0.12, 0.17), (0.10, 0.52), (-0.10, 0.52)],
+        [(-0.12, 0.17), (-0.17, 0.50), (-0.13, 0.50), (-0.07, 0.20)],
+        [(0.12, 0.17), (0.17, 0.50), (0.13, 0.50), (0.07, 0.20)],
+        [(-0.10, 0.50), (0.00, 0.50), (-0.05, 1.00), (-0.11, 1.00)],
+        [(0.10, 0.50), (0.00, 0.50), (0.05, 1.00), (0.11, 1.00)],
+    ]
+    for limb in limbs:
+        draw.polygon([at(*point) for point in limb], fill=(60, 60, 60))
+    draw.ellipse([at(-0.055, 0.0), at(0.055, 0.14)], fill=(60, 60, 60))
+    return np.asarray(image.resize((width, height), PIL.Image.Resampling.LANCZOS))
+
+
 def pasted(canvas: Pixels, image: Pixels, x: int, y: int) -> Pixels:
     canvas = canvas.copy()
     canvas[y : y + image.shape[0], x : x + image.shape[1]] = image

@@ -68,7 +68,6 @@ async def _analyzed(
 ) -> Response[bytes]:
     source = room.source(data)
     plan = resolve(tasks, room.registry, room.pool.choose)
-    info = await source.info()
     left = room.limits.seconds - (time.perf_counter() - started)
     run = await room.executor.run(plan, source, max(0.0, left))
     return json_response(
@@ -76,7 +75,7 @@ async def _analyzed(
             "image_url": image_url,
             "results": results(plan, run),
             "request_id": request_id(),
-            "image": image_facts(info),
+            "image": image_facts(run.info) if run.info else None,
             "timings_ms": {
                 "fetch": round(fetch_ms, 3),
                 "decode": round(source.decode_ms, 3),

@@ -16,7 +16,7 @@ def json_response(
     content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
     """orjson writes float32 arrays as they are; NaN and infinity, which JSON lacks, become null."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(
         body,
         status_code=status_code,

@@ -14,7 +14,7 @@ from app.api.catalog import available_operations
 from app.api.health import live, ready
 from app.api.openapi import RegistryDocument
 from app.api.plan import show_plan
-from app.api.request_id import RequestIdMiddleware
+from app.api.request_id import RequestIdMiddleware, send_request_id
 from app.api.room import Room
 from app.core.errors import RequestError
 
@@ -51,6 +51,7 @@ def build_app(room: Room, version: str, lifespan: Lifespan) -> Litestar:
             Exception: errors.fail,
         },
         middleware=[RequestIdMiddleware()],
+        before_send=[send_request_id],
         request_max_body_size=room.limits.max_image_bytes + FORM_OVERHEAD_BYTES,
         openapi_config=OpenAPIConfig(
             title=TITLE,

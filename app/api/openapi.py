@@ -17,6 +17,8 @@ from app.core.catalog import params_schema
 from app.core.operation import Operation
 from app.core.registry import Registry
 
+MERMAID = "text/vnd.mermaid"
+
 _REF = "#/components/schemas/{model}"
 _DESCRIPTIONS = {
     200: "The answer",
@@ -68,9 +70,11 @@ def completed(generated: Mapping[str, Any], registry: Registry) -> dict[str, Any
         # Any type and any params are read: what does not fit is answered as a skipped task.
         "anyOf": [*variants, {"$ref": _add_other_task(bodies["$defs"], schemas)}],
     }
-    _set_body(schema, "/analyze_image", _json_body("AnalyzeRequest"))
-    _set_body(schema, "/plan", _json_body("PlanRequest"))
-    _set_body(schema, "/analyze_image_upload", _upload_body())
+    paths = schema["paths"]
+    paths["/analyze_image"]["post"]["requestBody"] = _json_body("AnalyzeRequest")
+    paths["/analyze_image_upload"]["post"]["requestBody"] = _upload_body()
+    paths["/plan"]["post"]["requestBody"] = _json_body("PlanRequest")
+    paths["/plan"]["post"]["responses"]["200"]["content"][MERMAID] = {"schema": {"type": "string"}}
     return schema
 
 
@@ -134,8 +138,3 @@ def _upload_body() -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-
-
-def _set_body(schema: dict[str, Any], path: str, body: dict[str, Any]) -> None:
-    item = schema["paths"].get(path) or schema["paths"][f"{path}/"]
-    item["post"]["requestBody"] = body

@@ -10,14 +10,12 @@ from litestar.params import QueryParameter
 from app.api.answers import json_response
 from app.api.bodies import json_body, unique_tasks
 from app.api.mermaid import flowchart
-from app.api.openapi import documented
+from app.api.openapi import MERMAID, documented
 from app.api.room import Room
 from app.api.schemas import PlanRequest, PlanResponse
 from app.core.plan import Node, Plan
 from app.core.resolver import resolve
 from app.runtime.pool import EngineState
-
-MERMAID = "text/vnd.mermaid"
 
 
 @post(
@@ -40,7 +38,7 @@ async def show_plan(
     shown = described(plan, room, body.image_sha256)
     accepted = request.accept.best_match([MediaType.JSON, MERMAID])
     if format_ == "mermaid" or (format_ is None and accepted == MERMAID):
-        return Response(flowchart(shown), media_type=f"{MERMAID}; charset=utf-8")
+        return Response(flowchart(shown), media_type=MERMAID)
     return json_response(shown)
 
 
@@ -93,7 +91,7 @@ def _node(node: Node, users: Mapping[str, list[str]], cached: bool | None, room:
     return {
         "id": node.id,
         "operation": node.operation.type,
-        "params": node.params.canonical(),
+        "params": node.params.chosen(),
         "needs": dict(node.inputs),
         "tasks": users[node.id],
         "engine": node.engine.name if node.engine else None,

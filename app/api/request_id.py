@@ -14,6 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_STATE = "sightgraph_request_id"
 _current: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -23,26 +24,30 @@ def request_id() -> str:
 
 
 class RequestIdMiddleware(ASGIMiddleware):
-    """Sets the id before anything else runs."""
+    """Sets the id before anything else of the request runs."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        sent = next(
-            (value for name, value in scope["headers"] if name == HEADER.lower().encode()),
-            b"",
-        )
-        name = sent.decode() if _PLAIN.fullmatch(sent) else uuid.uuid4().hex
-        token = _current.set(name)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                MutableScopeHeaders(message)[HEADER] = name
-            await send(message)
-
+        token = _current.set(_id_of(scope))
         try:
-            await next_app(scope, receive, send_with_id)
+            await next_app(scope, receive, send)
         finally:
             _current.reset(token)
+
+
+async def send_request_id(message: Message, scope: Scope) -> None:
+    """Puts the id on every answer, also on those that no route gives."""
+    if message["type"] == "http.response.start":
+        message.setdefault("headers", [])
+        MutableScopeHeaders(message)[HEADER] = _id_of(scope)
+
+
+def _id_of(scope: Scope) -> str:
+    state = scope["state"]
+    if _STATE not in state:
+        sent = next((value for name, value in scope["headers"] if name == HEADER.lower().encode()), b"")
+        state[_STATE] = sent.decode() if _PLAIN.fullmatch(sent) else uuid.uuid4().hex
+    name: str = state[_STATE]
+    return name
 
 
 class RequestIdFilter(logging.Filter):

@@ -141,8 +141,8 @@ class AnalyzeResponse(BaseModel):
     """The answers by operation_id, in the order of the tasks."""
     request_id: str
     """As in the header X-Request-ID; the server's log names it."""
-    image: ImageFacts
-    """The image that was analysed."""
+    image: ImageFacts | None
+    """The image that was analysed; null when the time was up before it was decoded."""
     timings_ms: dict[str, Any]
     """`fetch`, `decode`, `total`, and `nodes`: the computing time of every stage that was needed, once
     each, however many tasks share it."""
@@ -158,7 +158,7 @@ class PlannedNode(BaseModel):
     operation: str
     """The operation or stage."""
     params: dict[str, Any]
-    """What its result depends on."""
+    """What its result depends on, beside the defaults."""
     needs: dict[str, str]
     """Its inputs: the name, and the id of the node or `image`."""
     tasks: list[str]

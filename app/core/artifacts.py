@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
 
 from app.core.geometry import Box, Point
 from app.core.key import digest
@@ -173,5 +174,9 @@ def size_in_bytes(value: Any) -> int:
             return overhead + 4 * len(value.model_dump_json())
         case Detections():
             return overhead * (1 + len(value.regions))
-        case _:
+        case np.ndarray():
+            return overhead + value.nbytes
+        case ImageInfo() | Box():
             return overhead
+        case _:
+            return overhead + 4 * len(to_json(value, fallback=repr))

@@ -47,6 +47,10 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, points: "list[Point] | tuple[Point, ...]", within: "Box") -> "Box | None":
-        """The smallest whole-pixel box that holds every point, inside `within`."""
+        """The smallest whole-pixel box that holds every point, inside `within`.
+
+        Points on one line of pixels still have a box of one pixel.
+        """
         xs, ys = [point.x for point in points], [point.y for point in points]
-        return cls(floor(min(xs)), floor(min(ys)), ceil(max(xs)), ceil(max(ys))).clip(within)
+        xmin, ymin = floor(min(xs)), floor(min(ys))
+        return cls(xmin, ymin, max(xmin + 1, ceil(max(xs))), max(ymin + 1, ceil(max(ys)))).clip(within)

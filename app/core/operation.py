@@ -16,6 +16,7 @@ of that length goes back, also when it is zero. An item that cannot be done is a
 """
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,17 +53,22 @@ class Params(BaseModel):
 
     def computing(self) -> "typing.Self":
         """These params as `run` sees them: what lies outside the key is at its default."""
-        outside = {
-            name: field.get_default()
-            for name, field in type(self).model_fields.items()
-            if OUTSIDE_KEY in field.metadata
-        }
-        return self.model_copy(update=outside)
+        fields = type(self).model_fields
+        return self.model_copy(
+            update={name: fields[name].get_default(call_default_factory=True) for name in self._outside_key()}
+        )
 
     def canonical(self) -> dict[str, Any]:
         """The fields that a result depends on, defaults filled in, as JSON values."""
-        outside = {name for name, field in type(self).model_fields.items() if OUTSIDE_KEY in field.metadata}
-        return self.model_dump(mode="json", exclude=outside)
+        return self.model_dump(mode="json", exclude=self._outside_key())
+
+    def chosen(self) -> dict[str, Any]:
+        """The same without those at their defaults, for people."""
+        return self.model_dump(mode="json", exclude=self._outside_key(), exclude_defaults=True)
+
+    @classmethod
+    def _outside_key(cls) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if OUTSIDE_KEY in field.metadata}
 
 
 class NoParams(Params):
@@ -222,8 +228,13 @@ def operation(
         if not lines or not lines[0].strip():
             raise RegistryError(f"{name}: the first line of its docstring is the summary, and is missing")
         parameters = set(inspect.signature(run).parameters)
-        if engines and "engine" not in parameters:
-            raise RegistryError(f"{name}: declares an engine, but its run takes none")
+        if "params" not in parameters:
+            raise RegistryError(f"{name}: its run takes no params")
+        if bool(engines) != ("engine" in parameters):
+            raise RegistryError(
+                f"{name}: declares {len(engines)} engines, and its run takes "
+                f"{'one' if 'engine' in parameters else 'none'}"
+            )
         declared = Operation(
             type=name,
             summary=lines[0].strip(),
@@ -263,7 +274,9 @@ def _output_of(run: Callable[..., Any], expands: bool) -> Any:
     if typing.get_origin(answer) is not list:
         raise RegistryError(f"{run.__name__}: run returns a list with one result an item")
     (item,) = typing.get_args(answer)
-    kinds = [kind for kind in typing.get_args(item) or (item,) if kind is not TaskError]
+    if typing.get_origin(item) not in (typing.Union, types.UnionType):
+        return item
+    kinds = [kind for kind in typing.get_args(item) if kind is not TaskError]
     return kinds[0] if len(kinds) == 1 else typing.Union[tuple(kinds)]  # noqa: UP007
 
 

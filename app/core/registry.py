@@ -12,6 +12,7 @@ from app.core.operation import Operation, Ref
 from app.core.wording import shortened
 
 ENTRY_POINT_GROUP = "sightgraph.operations"
+_LONGEST_CHAIN = 64
 
 
 class Registry(Mapping[str, Operation]):
@@ -71,6 +72,8 @@ class Registry(Mapping[str, Operation]):
         if ref in path:
             names = " -> ".join(step.operation.type for step in (*path, ref))
             raise RegistryError(f"{operation.type}: needs itself: {names}")
+        if len(path) > _LONGEST_CHAIN:
+            raise RegistryError(f"{path[0].operation.type}: needs itself without end")
         for source in operation.needs(ref.params).values():
             if isinstance(source, Ref):
                 self._check_needs(source, (*path, ref))
@@ -91,7 +94,7 @@ def discover(package: str) -> Registry:
     ]
     plugins = [point.value.partition(":")[0] for point in entry_points(group=ENTRY_POINT_GROUP)]
     found: list[Operation] = []
-    for name in [*modules, *plugins]:
+    for name in dict.fromkeys([*modules, *plugins]):
         found.extend(declared_in(_imported(name)))
     return Registry(found)
 

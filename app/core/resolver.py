@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pydantic
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from app.core.errors import (
     Fault,
@@ -71,6 +71,8 @@ def validated(operation: Operation, raw: Mapping[str, Any]) -> Params:
     """
     try:
         return operation.params.model_validate_json(to_json(dict(raw)))
+    except PydanticSerializationError:
+        raise InvalidParams(f"Invalid params for '{operation.type}': nested too deeply") from None
     except pydantic.ValidationError as error:
         problems = error.errors(include_url=False)
         if any(_is_unknown_target(problem) for problem in problems):

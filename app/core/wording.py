@@ -1,9 +1,10 @@
 """How messages repeat what a client sent: named by its field, and never at full length."""
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 _SHOWN_PROBLEMS = 5
 
@@ -15,7 +16,11 @@ def shortened(text: str, limit: int = 64) -> str:
 
 def quoted(value: Any) -> str:
     """A client's value as JSON, shortened."""
-    return shortened(to_json(value, fallback=repr).decode(errors="replace"))
+    try:
+        return shortened(to_json(value, fallback=repr).decode(errors="replace"))
+    except PydanticSerializationError:
+        # Nested deeper than anything that writes it would go; the limit is in the repr.
+        return shortened(reprlib.repr(value))
 
 
 def explain(problems: Iterable[ErrorDetails], *, root: str = "") -> str:
@@ -34,7 +39,7 @@ def _told(problem: ErrorDetails, root: str) -> str:
     path, previous = root, None
     for step in problem["loc"]:
         # The tag of a union repeats the name of the field that chose it.
-        if step != previous:
+        if step != previous or isinstance(step, int):
             path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
         previous = step
     match problem["type"]:

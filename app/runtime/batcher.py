@@ -49,6 +49,7 @@ class Batcher:
         self._queues: dict[Hashable, _Queue] = {}
         self._count = 0
         self._scheduled = False
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -64,6 +65,8 @@ class Batcher:
             item: one of them.
             largest: the most items of one call.
         """
+        if self._closed:
+            raise Internal("The server is stopping.")
         loop = asyncio.get_running_loop()
         queue = self._queues.setdefault(group, _Queue(compute, largest))
         self._count += 1
@@ -77,9 +80,11 @@ class Batcher:
 
     def close(self) -> None:
         """Let what runs finish; drop what waits."""
+        self._closed = True
         for queue in self._queues.values():
             for job in queue.jobs:
                 job.answer.cancel()
+        self._queues.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _dispatch(self) -> None:

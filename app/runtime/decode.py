@@ -67,8 +67,9 @@ def decode(data: bytes, sha256: str, limits: DecodeLimits) -> Image:
     try:
         with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_size(opened.size, limits)
+            turned = _turned_by_decoder(opened)
             opened.load()
-            facts = _facts(opened)
+            facts = _facts(opened, turned)
             pixels = _upright_rgb(opened)
             format_, mode = _format_name(opened), opened.mode
     except ImageUnreadable:
@@ -108,19 +109,29 @@ def _format_name(opened: PIL.Image.Image) -> str:
 
 
 def _upright_rgb(opened: PIL.Image.Image) -> Pixels:
-    image = PIL.ImageOps.exif_transpose(opened)
-    image = _eight_bit(image)
-    if image.has_transparency_data:
-        layer = _in_srgb(image, "RGBA")
-        image = PIL.Image.new("RGB", layer.size, (255, 255, 255))
-        image.paste(layer, mask=layer.getchannel("A"))
-    else:
-        image = _in_srgb(image, "RGB")
-    pixels: Pixels = np.asarray(image, dtype=np.uint8)
-    if not pixels.flags.c_contiguous:
-        pixels = np.ascontiguousarray(pixels)
+    image = _eight_bit(PIL.ImageOps.exif_transpose(opened))
+    profile = opened.info.get("icc_profile")
+    colours, alpha = _without_alpha(image)
+    upright = _in_srgb(colours, profile)
+    if alpha is not None:
+        white = PIL.Image.new("RGB", upright.size, (255, 255, 255))
+        white.paste(upright, mask=alpha)
+        upright = white
+    pixels: Pixels = np.ascontiguousarray(np.asarray(upright, dtype=np.uint8))
     pixels.flags.writeable = False
     return pixels
+
+
+def _without_alpha(image: PIL.Image.Image) -> tuple[PIL.Image.Image, PIL.Image.Image | None]:
+    """The colours in a mode that a profile can speak of (L, RGB or CMYK), and the alpha channel."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        layered = image.convert("LA" if grey else "RGBA")
+        *_, alpha = layered.split()
+        return layered.convert("L" if grey else "RGB"), alpha
+    if image.mode == "CMYK":
+        return image, None
+    return image.convert("L" if grey else "RGB"), None
 
 
 def _eight_bit(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -129,47 +140,42 @@ def _eight_bit(image: PIL.Image.Image) -> PIL.Image.Image:
         samples = np.asarray(image)
         return PIL.Image.fromarray((samples >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        samples = np.asarray(image, dtype=np.float64)
+        samples = np.nan_to_num(np.asarray(image, dtype=np.float64))
         # 16-bit PNGs arrive as I; floating point images are held to run from 0 to 1 unless they say more.
-        high = 255.0 if image.mode == "F" and np.nanmax(samples) > 1 else 1.0
-        high = 65535.0 if image.mode == "I" else high
-        scaled = np.nan_to_num(np.clip(samples / high, 0, 1)) * 255
-        return PIL.Image.fromarray(scaled.round().astype(np.uint8))
+        high = 65535.0 if image.mode == "I" else 255.0 if samples.max() > 1 else 1.0
+        return PIL.Image.fromarray((np.clip(samples / high, 0, 1) * 255).round().astype(np.uint8))
     return image
 
 
-def _in_srgb(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
-    profile = image.info.get("icc_profile")
-    if isinstance(profile, bytes) and profile and image.mode in ("RGB", "RGBA", "L", "CMYK"):
+def _in_srgb(image: PIL.Image.Image, profile: object) -> PIL.Image.Image:
+    """RGB in sRGB; a profile that cannot be used is left out."""
+    if isinstance(profile, bytes) and profile:
         try:
-            source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return _through_profile(image, source, mode)
+            converted = PIL.ImageCms.profileToProfile(
+                image,
+                PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                PIL.ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+            if converted is not None:
+                return converted
         except (PIL.ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
             log.info("unusable ICC profile: %s", error)
-    return image.convert(mode)
+    return image.convert("RGB")
 
 
-def _through_profile(
-    image: PIL.Image.Image, source: PIL.ImageCms.ImageCmsProfile, mode: str
-) -> PIL.Image.Image:
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colours = image.convert("RGB") if image.mode == "RGBA" else image
-    converted = PIL.ImageCms.profileToProfile(
-        colours, source, PIL.ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
-    if converted is None:
-        raise ValueError("the profile converted nothing")
-    if mode == "RGBA":
-        converted.putalpha(alpha if alpha is not None else 255)
-    return converted
+def _turned_by_decoder(opened: PIL.Image.Image) -> Any:
+    """The orientation of a file that its decoder turns upright while it loads, and then forgets."""
+    tags = getattr(opened, "tag_v2", {})
+    return tags.get(_TAG_ORIENTATION) or opened.info.get("original_orientation")
 
 
-def _facts(opened: PIL.Image.Image) -> dict[str, Any]:
+def _facts(opened: PIL.Image.Image, turned: Any) -> dict[str, Any]:
     """What the EXIF block says; nothing where it is missing or broken."""
     facts: dict[str, Any] = {}
     try:
         exif = opened.getexif()
-        orientation = exif.get(_TAG_ORIENTATION)
+        orientation = turned or exif.get(_TAG_ORIENTATION)
         if isinstance(orientation, int) and 1 <= orientation <= 8:
             facts["orientation"] = orientation
         taken = exif.get_ifd(_TAG_EXIF).get(_TAG_TIME_ORIGINAL) or exif.get(_TAG_TIME)

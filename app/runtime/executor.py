@@ -7,6 +7,7 @@ whatever target, task or request they came from, and are found again in the cach
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +30,9 @@ from app.runtime.pool import Pool
 from app.runtime.source import ImageSource
 
 log = logging.getLogger(__name__)
+
+_LATE = DeadlineExceeded("The request's deadline passed.").fault()
+_FAILED = Internal("The computation failed; the server's log has the details.").fault()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A plan that was run. `node_ms` is computing time, of the nodes that compute; from the cache it is 0."""
+    """A plan that was run.
 
+    `info` is None when the time was up before the image was decoded. `node_ms` is computing time, of the
+    nodes that compute; from the cache it is 0.
+    """
+
+    info: ImageInfo | None
     outcomes: tuple[Outcome, ...]
     node_ms: Mapping[str, float]
 
@@ -113,24 +122,23 @@ class Executor:
         Raises:
             ImageUnreadable: the image cannot be decoded.
         """
-        execution = _Execution(plan, source, await source.info(), self)
-        nodes = execution.start()
+        clock = asyncio.get_running_loop().time
+        deadline = math.inf if seconds is None else clock() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                info = await source.info()
+        except TimeoutError:
+            return _run_of(plan, None, dict.fromkeys(plan.nodes, NodeResult(fault=_LATE)))
+        nodes = _Execution(plan, source, info, self).start()
         try:
             if nodes:
-                _, late = await asyncio.wait(nodes.values(), timeout=seconds)
+                left = None if seconds is None else max(0.0, deadline - clock())
+                _, late = await asyncio.wait(nodes.values(), timeout=left)
                 await _cancelled(late)
         except asyncio.CancelledError:
             await _cancelled(nodes.values())
             raise
-        results = {node_id: _result_of(task) for node_id, task in nodes.items()}
-        return Run(
-            outcomes=tuple(_outcome(task, results) for task in plan.tasks),
-            node_ms={
-                node_id: round(result.ms, 3)
-                for node_id, result in results.items()
-                if not plan.nodes[node_id].operation.expands
-            },
-        )
+        return _run_of(plan, info, {node_id: _result_of(task) for node_id, task in nodes.items()})
 
     def cached_nodes(self, plan: Plan, info: ImageInfo) -> frozenset[str]:
         """The nodes that the cache would answer wholly, without computing anything."""
@@ -143,7 +151,8 @@ class Executor:
                 results[node.id] = _expanded(node, inputs, plan, info)
                 continue
             items = [
-                Item(row.key, row.region, self._cache.get(row.key), row.fault) for row in _rows(node, inputs)
+                Item(row.key, row.region, self._cache.get(row.key), row.fault)
+                for row in _rows(node, inputs, plan)
             ]
             if all(item.value is not None or item.fault is not None for item in items):
                 results[node.id] = NodeResult(tuple(items), _inherited(inputs, plan, node))
@@ -156,10 +165,19 @@ class Executor:
         kept = self._cache.get(row.key)
         if kept is not None:
             return Item(row.key, row.region, kept)
-        computed = await self._flights.join(row.key, lambda: self._computed(node, row, source, plan))
+        started_here = False
+
+        async def start() -> Computed:
+            nonlocal started_here
+            started_here = True
+            return await self._computed(node, row, source, plan)
+
+        computed = await self._flights.join(row.key, start)
+        # The time belongs to the one that started the work; who joined it spent none.
+        ms = computed.ms if started_here else 0.0
         if isinstance(computed.value, TaskError):
-            return Item(row.key, row.region, fault=computed.value.fault(), ms=computed.ms)
-        return Item(row.key, row.region, computed.value, ms=computed.ms)
+            return Item(row.key, row.region, fault=computed.value.fault(), ms=ms)
+        return Item(row.key, row.region, computed.value, ms=ms)
 
     async def _computed(self, node: Node, row: _Row, source: ImageSource, plan: Plan) -> Computed:
         arguments = {}
@@ -196,6 +214,13 @@ class _Execution:
         return self._tasks
 
     async def _node(self, node: Node) -> NodeResult:
+        try:
+            return await self._answered(node)
+        except Exception as error:
+            log.error("%s failed", node.id, exc_info=error)
+            return NodeResult(fault=_FAILED)
+
+    async def _answered(self, node: Node) -> NodeResult:
         inputs = {}
         for name, source in node.inputs.items():
             inputs[name] = (
@@ -208,11 +233,23 @@ class _Execution:
         fault = _inherited(inputs, self._plan, node)
         if fault is not None:
             return NodeResult(fault=fault, warnings=_warnings(inputs))
-        rows = _rows(node, inputs)
+        rows = _rows(node, inputs, self._plan)
         items = await asyncio.gather(
             *(self._executor.compute(node, row, self._source, self._plan) for row in rows)
         )
         return NodeResult(tuple(items), warnings=_warnings(inputs))
+
+
+def _run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]) -> Run:
+    return Run(
+        info,
+        outcomes=tuple(_outcome(task, results) for task in plan.tasks),
+        node_ms={
+            node_id: round(result.ms, 3)
+            for node_id, result in results.items()
+            if not plan.nodes[node_id].operation.expands
+        },
+    )
 
 
 def _image_result(info: ImageInfo) -> NodeResult:
@@ -233,7 +270,7 @@ def _expanded(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: Im
         for item in inputs["found"].items:
             if item.fault is not None:
                 fault = _as_dependency(item.fault, _stage_name(plan, feeder.id))
-                if fault.status == "error":
+                if fault.status == "error" or len(inputs["found"].items) == 1:
                     return NodeResult(fault=fault, warnings=warnings)
                 warnings = (*warnings, fault.message)
             elif feeder.operation.finds is not None:
@@ -247,7 +284,7 @@ def _expanded(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: Im
     return NodeResult(items, warnings=_unique([*warnings, *selection.warnings]))
 
 
-def _rows(node: Node, inputs: Mapping[str, NodeResult]) -> list[_Row]:
+def _rows(node: Node, inputs: Mapping[str, NodeResult], plan: Plan) -> list[_Row]:
     """Line up the items of a node's inputs: one row a region, a single item beside many is repeated."""
     count = max((len(result.items) for result in inputs.values()), default=0)
     if any(len(result.items) == 0 for result in inputs.values()):
@@ -265,7 +302,7 @@ def _rows(node: Node, inputs: Mapping[str, NodeResult]) -> list[_Row]:
         key = digest(node.work, {name: item.key for name, item in items.items()})
         fault = next(
             (
-                _as_dependency(item.fault, node.inputs[name])
+                _as_dependency(item.fault, _stage_name(plan, node.inputs[name]))
                 for name, item in items.items()
                 if item.fault is not None
             ),
@@ -325,13 +362,7 @@ async def _cancelled(tasks: Any) -> None:
 
 
 def _result_of(task: "asyncio.Task[NodeResult]") -> NodeResult:
-    if task.cancelled():
-        return NodeResult(fault=DeadlineExceeded("The request's deadline passed.").fault())
-    error = task.exception()
-    if error is None:
-        return task.result()
-    log.error("%s failed", task.get_name(), exc_info=error)
-    return NodeResult(fault=Internal("The computation failed; the server's log has the details.").fault())
+    return NodeResult(fault=_LATE) if task.cancelled() else task.result()
 
 
 def _outcome(task: PlannedTask, results: Mapping[str, NodeResult]) -> Outcome:

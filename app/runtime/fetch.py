@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import httpcore
 import httpx
@@ -21,11 +22,14 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_NOT_PUBLIC = (
+# Beyond what the standard library of Python 3.11 knows as not global.
+_NOT_PUBLIC_V4 = (ipaddress.IPv4Network("192.0.0.0/24"),)  # protocol assignments, RFC 6890
+_NOT_PUBLIC_V6 = (
     ipaddress.IPv6Network("64:ff9b:1::/48"),  # NAT64 of a private network, RFC 8215
     ipaddress.IPv6Network("::/96"),  # IPv4-compatible, deprecated by RFC 4291
     ipaddress.IPv6Network("2001::/32"),  # Teredo, RFC 4380
     ipaddress.IPv6Network("fec0::/10"),  # site-local, deprecated by RFC 3879
+    ipaddress.IPv6Network("3fff::/20"),  # documentation, RFC 9637
 )
 
 
@@ -119,8 +123,10 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(str(inner))
-        if any(ip in network for network in _NOT_PUBLIC):
+        if any(ip in network for network in _NOT_PUBLIC_V6):
             return False
+    elif any(ip in network for network in _NOT_PUBLIC_V4):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
@@ -145,6 +151,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        if not 0 < port < 65536:
+            raise httpcore.ConnectError(f"there is no port {str(port)[:16]}")
         try:
             addresses = list(dict.fromkeys(await self._resolve(host, port)))
         except (OSError, UnicodeError):
@@ -154,9 +162,13 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         failure: Exception = httpcore.ConnectError(f"the host '{host[:128]}' has no address")
         for address in addresses:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._network.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = type(error)(f"no connection to '{host[:128]}' at port {port}")
+            else:
+                return _ClosingStream(stream)
         raise failure
 
     async def sleep(self, seconds: float) -> None:
@@ -170,6 +182,37 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
             name.endswith(allowed[1:]) if allowed.startswith("*.") else name == allowed
             for allowed in map(str.lower, self._limits.allowed_hosts)
         )
+
+
+class _ClosingStream(httpcore.AsyncNetworkStream):
+    """A connection that is closed when its TLS handshake is abandoned, which httpcore leaves open."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except asyncio.CancelledError:
+            await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class _CheckedTransport(httpx.AsyncBaseTransport):

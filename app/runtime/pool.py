@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from app.core.errors import ModelUnavailable
+from app.core.errors import Internal, ModelUnavailable
 from app.core.operation import EngineSpec, Operation
 from app.core.plan import Node
 from app.runtime.batcher import Batcher, Computed
@@ -116,11 +116,14 @@ class Pool:
             except Exception as error:
                 return [(None, error)]
 
-        value, error = (await self._batcher.submit(object(), compute, None)).value
+        answer = (await self._batcher.submit(object(), compute, None)).value
+        if isinstance(answer, Internal):
+            raise answer
+        result, error = answer
         if error is not None:
             raise error
-        result: T = value
-        return result
+        value: T = result
+        return value
 
     async def load(self, spec: EngineSpec) -> Any:
         """The loaded engine; loads it once, however many ask.
@@ -166,7 +169,13 @@ class Pool:
 
 def _loaded_and_warm(spec: EngineSpec) -> Any:
     started = time.perf_counter()
-    engine = spec.load()
-    engine.warmup()
+    try:
+        engine = spec.load()
+        engine.warmup()
+    except Exception:
+        raise
+    except BaseException as error:
+        # A panic of a library in Rust, or one that leaves the process: here it is a failed load.
+        raise RuntimeError(f"loading {spec.name} raised {type(error).__name__}") from error
     log.info("engine %s ready in %.1f s", spec.name, time.perf_counter() - started)
     return engine

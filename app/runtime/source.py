@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 
 from app.core.artifacts import Image, ImageInfo
 from app.core.key import digest
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits, decode, sha256_of
+from app.runtime.flights import Flights
 from app.runtime.pool import Pool
 
 
@@ -22,8 +24,9 @@ class ImageSource:
         self._pool = pool
         self._cache = cache
         self._limits = limits
-        self._digest: asyncio.Task[str] | None = None
-        self._decoding: asyncio.Task[Image] | None = None
+        self._digest: str | None = None
+        self._image: Image | None = None
+        self._work: Flights[Any] = Flights()
         self.decode_ms = 0.0
 
     async def info(self) -> ImageInfo:
@@ -40,16 +43,14 @@ class ImageSource:
         Raises:
             ImageUnreadable: it cannot be decoded.
         """
-        if self._decoding is None:
-            self._decoding = asyncio.create_task(self._decode())
-            # Should the request go away, nobody asks for what it raised.
-            self._decoding.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(self._decoding)
+        if self._image is None:
+            self._image = await self._work.join("decode", self._decode)
+        return self._image
 
     async def _sha256(self) -> str:
         if self._digest is None:
-            self._digest = asyncio.create_task(asyncio.to_thread(sha256_of, self._data))
-        return await asyncio.shield(self._digest)
+            self._digest = await asyncio.to_thread(sha256_of, self._data)
+        return self._digest
 
     async def _decode(self) -> Image:
         sha256 = await self._sha256()

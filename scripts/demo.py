@@ -1,0 +1,189 @@
+"""Start a server, send it a sample photo with every operation, show the answers, stop.
+
+Writes `answer.json`, `plan.mmd` and `boxes.png` into a folder.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+from rich.console import Console
+from rich.table import Table
+
+# Tasks that show more than an operation's default: faces, all of them, a box found by another task.
+SHOWN = [
+    {
+        "operation_id": "face",
+        "type": "detect_bounding_box",
+        "params": {"target": "prominent_face", "face_context": "whole_image"},
+    },
+    {
+        "operation_id": "all_faces",
+        "type": "detect_bounding_box",
+        "params": {"target": "all_faces"},
+    },
+    {
+        "operation_id": "face_vector",
+        "type": "embed_hog_hsv",
+        "params": {"target": {"task": "face"}, "crop_format": "jpeg"},
+    },
+    {
+        "operation_id": "corner",
+        "type": "crop",
+        "params": {"target": {"bbox": [0, 0, 128, 128]}, "crop_format": "webp"},
+    },
+]
+
+
+@click.command()
+@click.option(
+    "--out",
+    default="demo",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the files go.",
+)
+@click.option("--patience", default=300.0, show_default=True, help="Seconds to wait for the models.")
+def main(out: Path, patience: float) -> None:
+    """Answer a sample photo with every ready operation."""
+    from skimage import data
+
+    # Where the output is no terminal, it is as wide as the table likes to be.
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    out.mkdir(parents=True, exist_ok=True)
+    photo = out / "astronaut.png"
+    PIL.Image.fromarray(data.astronaut()).save(photo)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--offline"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+        stderr=(out / "server.log").open("w"),
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            with console.status("loading the models"):
+                wait_until_ready(client, server, patience)
+            tasks = all_tasks(client)
+            response = client.post(
+                "/analyze_image_upload/",
+                files={"image_file": photo.open("rb")},
+                data={"tasks_json": json.dumps(tasks)},
+            ).raise_for_status()
+            drawing = client.post(
+                "/plan/", json={"tasks": tasks}, headers={"Accept": "text/vnd.mermaid"}
+            ).raise_for_status()
+    finally:
+        server.terminate()
+        server.wait(30)
+    answer = response.json()
+    (out / "answer.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
+    (out / "plan.mmd").write_text(drawing.text, encoding="utf-8")
+    draw_boxes(photo, answer).save(out / "boxes.png")
+    console.print(table_of(tasks, answer))
+    nodes = answer["timings_ms"]["nodes"]
+    console.print(
+        f"{len(tasks)} tasks were answered by {len(nodes)} stages in "
+        f"{answer['timings_ms']['total']:.0f} ms. "
+        f"Written to {out}/: answer.json, boxes.png, plan.mmd, server.log"
+    )
+    if any(result["status"] == "error" for result in answer["results"].values()):
+        raise SystemExit(1)
+
+
+def wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise click.ClickException("the server stopped; its log says why")
+        try:
+            if client.get("/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise click.ClickException(f"the server was not ready within {patience:g} seconds")
+
+
+def all_tasks(client: httpx.Client) -> list[dict[str, Any]]:
+    """One task of every operation that is ready, at its defaults, and those that show more."""
+    operations = client.get("/available_operations/").raise_for_status().json()["operations"]
+    ready = {name for name, facts in operations.items() if facts["ready"]}
+    plain = [{"operation_id": name, "type": name} for name in sorted(ready)]
+    return [*plain, *(task for task in SHOWN if task["type"] in ready)]
+
+
+def table_of(tasks: list[dict[str, Any]], answer: dict[str, Any]) -> Table:
+    table = Table()
+    for name in ("task", "operation", "status", "engine"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("data", overflow="fold")
+    for task in tasks:
+        result = answer["results"][task["operation_id"]]
+        engine = (result["model"] or {}).get("engine") or "-"
+        table.add_row(
+            task["operation_id"],
+            task["type"],
+            result["status"],
+            engine,
+            f"{result['timing_ms']:.1f}",
+            result["error_message"] or short_form(result),
+        )
+    return table
+
+
+def short_form(result: dict[str, Any]) -> str:
+    if result["items"] is not None:
+        return f"{len(result['items'])} items: " + "; ".join(
+            f"{item['bbox']} {_short(item['data'])}" for item in result["items"]
+        )
+    return _short(result["data"])
+
+
+def _short(data: Any) -> str:
+    if isinstance(data, list) and len(data) > 8:
+        norm = float(np.linalg.norm(data))
+        return f"{len(data)} floats, norm {norm:.3f}: {data[0]:.4f}, {data[1]:.4f}, ..."
+    if isinstance(data, dict):
+        return ", ".join(f"{name}={_short(value)}" for name, value in data.items())[:110]
+    return str(data)[:60]
+
+
+def draw_boxes(photo: Path, answer: dict[str, Any]) -> PIL.Image.Image:
+    """The photo with every box, point and line of text that was found."""
+    image = PIL.Image.open(photo).convert("RGB")
+    draw = PIL.ImageDraw.Draw(image)
+    for name, result in answer["results"].items():
+        for item in result["items"] or []:
+            _draw_box(draw, item["bbox"], name, "#ffd400")
+            for x, y in item["landmarks"] or []:
+                draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill="#00e5ff")
+        if result["cropped_image_bbox"]:
+            _draw_box(draw, result["cropped_image_bbox"], name, "#ff5da2")
+        data = result["data"]
+        if isinstance(data, dict):
+            for line in [*data.get("lines", []), *data.get("codes", [])]:
+                corners = [tuple(point) for point in line["polygon"]]
+                draw.line([*corners, corners[0]], fill="#7dff6a", width=2)
+    return image
+
+
+def _draw_box(draw: PIL.ImageDraw.ImageDraw, box: list[int], name: str, colour: str) -> None:
+    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=colour, width=2)
+    draw.text((box[0] + 4, box[1] + 3), name, fill=colour)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""More requests than the server works on at once."""
+
+import asyncio
+
+import pytest
+
+from app.api.room import RequestLimits
+from app.core.errors import Overloaded
+from app.main import build_room
+from app.settings import Settings
+
+
+def test_a_request_beyond_the_bound_is_told_to_come_back(client, room, astronaut_png):
+    def upload():
+        return client.post(
+            "/analyze_image_upload/",
+            files={"image_file": ("x.png", astronaut_png)},
+            data={"tasks_json": '[{"operation_id": "a", "type": "crop"}]'},
+        )
+
+    before, room.limits = room.limits, RequestLimits(max_requests=0)
+    try:
+        response = upload()
+    finally:
+        room.limits = before
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert "try again" in response.json()["detail"]
+    assert upload().status_code == 200
+
+
+def test_a_place_is_free_again_after_its_request(registry):
+    async def scenario():
+        room = build_room(Settings(max_requests=1), registry)
+        for _ in range(3):
+            async with room.place():
+                with pytest.raises(Overloaded):
+                    async with room.place():
+                        pass
+            with pytest.raises(ZeroDivisionError):
+                async with room.place():
+                    raise ZeroDivisionError
+        await room.fetcher.close()
+        room.pool.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,520 @@
+"""The engine pool: engines load once, failures are told without secrets, and no load holds up a lane."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from app.core.artifacts import Crop
+from app.core.errors import Internal, InvalidParams, ModelUnavailable, TaskError
+from app.core.operation import IMAGE, EngineSpec, NoParams, Operation, operation
+from app.core.plan import IMAGE_NODE, Node
+from app.runtime.batcher import Computed
+from app.runtime.pool import EngineState, Pool
+
+# Only a failing test waits as long as this.
+PATIENCE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class ToyWeights:
+    source: str = "bundled in toy-wheel 1.0"
+    fingerprint: str = "0123456789abcdef"
+    size_bytes: int = 0
+
+
+class ToyEngine:
+    def __init__(self, name: str = "toy") -> None:
+        self.name = name
+        self.warm = False
+
+    def warmup(self) -> None:
+        self.warm = True
+
+
+class Loading:
+    """Loads engines, counts how often, and fails with what it is told to raise."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        self.count = 0
+        self._failures = list(failures)
+
+    def __call__(self) -> ToyEngine:
+        self.count += 1
+        if self._failures:
+            raise self._failures.pop(0)
+        return ToyEngine()
+
+
+class SlowLoading(Loading):
+    """A load that lasts until it is allowed to end."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        super().__init__(*failures)
+        self.entered, self.finish = threading.Event(), threading.Event()
+
+    def __call__(self) -> ToyEngine:
+        self.entered.set()
+        assert self.finish.wait(PATIENCE_SECONDS)
+        return super().__call__()
+
+
+class Panic(BaseException):
+    """As extension modules raise it that are written in Rust."""
+
+
+def spec(load: Callable[[], Any], name: str = "toy", batch: int = 1) -> EngineSpec:
+    return EngineSpec(name, ToyWeights(), "MIT", load, batch)
+
+
+def measuring(*specs: EngineSpec, run: Callable[[Sequence[int]], list[Any]] | None = None) -> Operation:
+    """An operation that answers with the name of its engine, or with what it is told to."""
+
+    def measure(crop: Sequence[Crop], params: NoParams, engine: ToyEngine) -> list[str]:
+        """Measure."""
+        return run(crop) if run else [f"{item} by {engine.name}" for item in crop]
+
+    def count(crop: Sequence[Crop], params: NoParams) -> list[str]:
+        """Count."""
+        return run(crop) if run else [f"{item} by nobody" for item in crop]
+
+    return operation(needs=lambda _: {"crop": IMAGE}, engine=specs)(measure if specs else count)
+
+
+def node(op: Operation, engine: EngineSpec | None = None) -> Node:
+    return Node(f"{op.type}#1", op.type, op, NoParams(), engine, {"crop": IMAGE_NODE}, height=0)
+
+
+def in_loop(scenario: Callable[[Pool], Coroutine[Any, Any, Any]], lanes: int = 1) -> Any:
+    """Run a scenario over a pool and close it."""
+
+    async def whole() -> Any:
+        pool = Pool(lanes)
+        try:
+            return await scenario(pool)
+        finally:
+            pool.close()
+
+    return asyncio.run(whole())
+
+
+def long_after_the_failure(pool: Pool, of: EngineSpec) -> None:
+    """Turn back the time of an engine's failure, as if the pause before the next try were over."""
+    pool._slot(of).failed_at -= 3600
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    """Failures are logged with their traceback, which is right and not shown here."""
+    caplog.set_level(logging.CRITICAL)
+
+
+# Loading
+
+
+@pytest.mark.parametrize("asking", [1, 2, 50])
+def test_an_engine_loads_once_however_many_ask(asking):
+    load = Loading()
+    toy = spec(load)
+
+    async def scenario(pool: Pool) -> None:
+        assert pool.state(toy) is EngineState.ON_DISK
+        engines = await asyncio.gather(*(pool.load(toy) for _ in range(asking)))
+        assert all(engine is engines[0] for engine in engines)
+        assert await pool.load(toy) is engines[0]
+        assert pool.state(toy) is EngineState.READY
+        assert pool.problem(toy) == ""
+
+    in_loop(scenario)
+    assert load.count == 1
+
+
+def test_an_engine_is_warm_before_it_serves():
+    async def scenario(pool: Pool) -> None:
+        assert (await pool.load(spec(ToyEngine))).warm
+
+    in_loop(scenario)
+
+
+def test_an_engine_that_loads_says_so():
+    load = SlowLoading()
+    toy = spec(load)
+
+    async def scenario(pool: Pool) -> None:
+        asked = asyncio.create_task(pool.load(toy))
+        assert await asyncio.to_thread(load.entered.wait, PATIENCE_SECONDS)
+        assert pool.state(toy) is EngineState.LOADING
+        load.finish.set()
+        await asked
+        assert pool.state(toy) is EngineState.READY
+
+    in_loop(scenario)
+
+
+def test_a_load_holds_up_no_lane():
+    load = SlowLoading()
+
+    async def scenario(pool: Pool) -> None:
+        asked = asyncio.create_task(pool.load(spec(load)))
+        assert await asyncio.to_thread(load.entered.wait, PATIENCE_SECONDS)
+        assert await pool.call(lambda: "computed") == "computed"
+        assert not asked.done()
+        load.finish.set()
+        await asked
+
+    in_loop(scenario, lanes=1)
+
+
+def test_engines_of_different_names_are_different():
+    async def scenario(pool: Pool) -> None:
+        first, second = spec(ToyEngine, "first"), spec(ToyEngine, "second")
+        assert await pool.load(first) is not await pool.load(second)
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("leaving", [[0], [1], [0, 1]])
+def test_who_stops_waiting_does_not_abort_the_load(leaving):
+    load = SlowLoading()
+    toy = spec(load)
+
+    async def scenario(pool: Pool) -> None:
+        asked = [asyncio.create_task(pool.load(toy)) for _ in range(2)]
+        assert await asyncio.to_thread(load.entered.wait, PATIENCE_SECONDS)
+        for number in leaving:
+            asked[number].cancel()
+        await asyncio.sleep(0)
+        later = asyncio.create_task(pool.load(toy))
+        load.finish.set()
+        engine = await later
+        await asyncio.wait(asked)
+        assert [task.cancelled() for task in asked] == [number in leaving for number in range(2)]
+        assert all(task.result() is engine for task in asked if not task.cancelled())
+
+    in_loop(scenario)
+    assert load.count == 1
+
+
+# Loading that fails
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (RuntimeError("cannot read /secret/weights.bin: token=hunter2"), "RuntimeError"),
+        (FileNotFoundError(2, "No such file or directory", "/secret/weights.bin"), "FileNotFoundError"),
+        (ModuleNotFoundError("No module named 'toy_wheel'", name="toy_wheel"), "toy_wheel is not installed"),
+        (
+            ImportError("cannot import name 'x' (/secret/x.py)", name="toy_wheel", path="/secret/x.py"),
+            "toy_wheel is not installed",
+        ),
+        (ImportError("libGL.so.1: cannot open /secret"), "bundled in toy-wheel 1.0 is not installed"),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=repr,
+)
+def test_a_failed_load_is_told_without_secrets(failure, told):
+    toy = spec(Loading(failure))
+
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(ModelUnavailable) as refused:
+            await pool.load(toy)
+        message = str(refused.value)
+        assert message.startswith("The model 'toy' cannot be loaded: ")
+        assert told in message
+        for secret in ("secret", "hunter2", "Traceback", ".py"):
+            assert secret not in message
+        assert pool.state(toy) is EngineState.FAILED
+        assert pool.problem(toy) == message
+
+    in_loop(scenario)
+
+
+def test_the_log_has_what_the_message_has_not(caplog):
+    caplog.set_level(logging.ERROR)
+
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(ModelUnavailable):
+            await pool.load(spec(Loading(RuntimeError("/secret/weights.bin"))))
+
+    in_loop(scenario)
+    assert "engine toy cannot be loaded" in caplog.text
+    assert "/secret/weights.bin" in caplog.text
+
+
+def test_an_engine_that_cannot_warm_up_is_unavailable():
+    class Cold(ToyEngine):
+        def warmup(self) -> None:
+            raise ValueError("too cold")
+
+    toy = spec(Cold)
+
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(ModelUnavailable, match="ValueError"):
+            await pool.load(toy)
+        assert pool.state(toy) is EngineState.FAILED
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("failure", [Panic("at the disco"), SystemExit(1)], ids=repr)
+def test_a_load_that_fails_with_what_is_no_exception_is_a_failed_load(failure):
+    toy = spec(Loading(failure))
+
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(ModelUnavailable):
+            await pool.load(toy)
+        assert pool.state(toy) is EngineState.FAILED
+
+    in_loop(scenario)
+
+
+def test_a_failed_load_reaches_all_who_wait():
+    load = SlowLoading(RuntimeError())
+    toy = spec(load)
+
+    async def scenario(pool: Pool) -> None:
+        asked = [asyncio.create_task(pool.load(toy)) for _ in range(3)]
+        assert await asyncio.to_thread(load.entered.wait, PATIENCE_SECONDS)
+        load.finish.set()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(answer, ModelUnavailable) for answer in answers)
+
+    in_loop(scenario)
+    assert load.count == 1
+
+
+def test_a_failed_load_is_not_tried_again_at_once():
+    load = Loading(RuntimeError())
+    toy = spec(load)
+
+    async def scenario(pool: Pool) -> None:
+        messages = set()
+        for _ in range(3):
+            with pytest.raises(ModelUnavailable) as refused:
+                await pool.load(toy)
+            messages.add(str(refused.value))
+        assert len(messages) == 1
+
+    in_loop(scenario)
+    assert load.count == 1
+
+
+def test_a_failed_load_is_tried_again_later():
+    load = Loading(RuntimeError(), RuntimeError())
+    toy = spec(load)
+
+    async def scenario(pool: Pool) -> None:
+        for tries in (1, 2):
+            with pytest.raises(ModelUnavailable):
+                await pool.load(toy)
+            assert load.count == tries
+            long_after_the_failure(pool, toy)
+        assert isinstance(await pool.load(toy), ToyEngine)
+        assert pool.state(toy) is EngineState.READY
+        assert pool.problem(toy) == ""
+
+    in_loop(scenario)
+    assert load.count == 3
+
+
+def test_a_failed_load_touches_no_other_engine():
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(ModelUnavailable):
+            await pool.load(spec(Loading(RuntimeError()), "broken"))
+        assert isinstance(await pool.load(spec(ToyEngine, "sound")), ToyEngine)
+
+    in_loop(scenario)
+
+
+# Choosing
+
+
+@pytest.mark.parametrize(
+    ("broken", "chosen"),
+    [([], 0), ([0], 1), ([1], 0), ([0, 1], 2), ([0, 1, 2], 0)],
+)
+def test_the_first_engine_that_works_is_chosen(broken, chosen):
+    specs = [
+        spec(Loading(RuntimeError()) if number in broken else ToyEngine, f"toy {number}")
+        for number in range(3)
+    ]
+    op = measuring(*specs)
+
+    async def scenario(pool: Pool) -> None:
+        assert pool.choose(op) is specs[0]
+        for number in broken:
+            with pytest.raises(ModelUnavailable):
+                await pool.load(specs[number])
+        assert pool.choose(op) is specs[chosen]
+
+    in_loop(scenario)
+
+
+def test_no_engine_is_chosen_where_none_is_declared():
+    async def scenario(pool: Pool) -> None:
+        assert pool.choose(measuring()) is None
+
+    in_loop(scenario)
+
+
+# Computing
+
+
+def test_an_item_is_computed_by_the_engine_of_its_node():
+    first = spec(lambda: ToyEngine("first"), "first")
+    second = spec(lambda: ToyEngine("second"), "second")
+    op = measuring(first, second)
+
+    async def scenario(pool: Pool) -> None:
+        assert (await pool.submit(node(op, first), {"crop": 1})).value == "1 by first"
+        assert (await pool.submit(node(op, second), {"crop": 2})).value == "2 by second"
+        assert (await pool.submit(node(measuring()), {"crop": 3})).value == "3 by nobody"
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(1, [1] * 5), (4, [4, 1]), (8, [5])])
+def test_items_share_a_batch_as_large_as_the_engine_takes(batch, sizes):
+    seen = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        seen.append(len(items))
+        return [10 * item for item in items]
+
+    toy = spec(ToyEngine, batch=batch)
+    op = measuring(toy, run=run)
+
+    async def scenario(pool: Pool) -> list[Computed]:
+        await pool.load(toy)
+        return await asyncio.gather(*(pool.submit(node(op, toy), {"crop": n}) for n in range(5)))
+
+    assert [answer.value for answer in in_loop(scenario)] == [0, 10, 20, 30, 40]
+    assert seen == sizes
+
+
+def test_an_engine_that_is_unavailable_is_the_answer_of_the_item():
+    toy = spec(Loading(RuntimeError()))
+    op = measuring(toy)
+
+    async def scenario(pool: Pool) -> None:
+        answer = await pool.submit(node(op, toy), {"crop": 1})
+        assert isinstance(answer.value, ModelUnavailable)
+        assert answer.ms == 0
+        assert (await pool.submit(node(measuring()), {"crop": 1})).value == "1 by nobody"
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"), [(ValueError("/secret"), Internal), (InvalidParams("told"), InvalidParams)]
+)
+def test_what_run_raises_is_the_answer_of_the_item(raised, kind):
+    def run(items: Sequence[int]) -> list[int]:
+        raise raised
+
+    async def scenario(pool: Pool) -> Any:
+        return (await pool.submit(node(measuring(run=run)), {"crop": 1})).value
+
+    answer = in_loop(scenario)
+    assert isinstance(answer, TaskError)
+    assert type(answer) is kind
+    assert "secret" not in str(answer)
+
+
+def test_the_cost_of_an_operation_is_known_from_its_first_item_on():
+    op, other = measuring(), measuring(spec(ToyEngine))
+
+    async def scenario(pool: Pool) -> None:
+        assert pool.cost_ms(op) is None
+        for _ in range(3):
+            await pool.submit(node(op), {"crop": 1})
+        cost = pool.cost_ms(op)
+        assert isinstance(cost, float)
+        assert cost >= 0
+        assert pool.cost_ms(other) is None
+
+    in_loop(scenario)
+
+
+def test_an_engine_that_is_unavailable_costs_nothing():
+    toy = spec(Loading(RuntimeError()))
+    op = measuring(toy)
+
+    async def scenario(pool: Pool) -> None:
+        await pool.submit(node(op, toy), {"crop": 1})
+        assert pool.cost_ms(op) is None
+
+    in_loop(scenario)
+
+
+# Calls
+
+
+@pytest.mark.parametrize("value", [1, None, "text", [1, 2], ValueError("a value like any other")], ids=repr)
+def test_a_call_answers_what_the_function_answers(value):
+    async def scenario(pool: Pool) -> Any:
+        return await pool.call(lambda: value)
+
+    assert in_loop(scenario) is value
+
+
+@pytest.mark.parametrize("error", [ValueError("as it is"), InvalidParams("told"), KeyError(1)], ids=repr)
+def test_a_call_raises_what_the_function_raises(error):
+    def fail() -> None:
+        raise error
+
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(type(error)) as raised:
+            await pool.call(fail)
+        assert raised.value is error
+        assert await pool.call(lambda: 1) == 1
+
+    in_loop(scenario)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, Panic])
+def test_a_call_fails_alone_with_what_is_no_exception(kind):
+    def leave() -> None:
+        raise kind
+
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(Internal):
+            await pool.call(leave)
+        assert await pool.call(lambda: 1) == 1
+
+    in_loop(scenario)
+
+
+def test_calls_run_on_the_lanes():
+    async def scenario(pool: Pool) -> None:
+        names = await asyncio.gather(*(pool.call(lambda: threading.current_thread().name) for _ in range(4)))
+        assert all(name.startswith("lane") for name in names)
+
+    in_loop(scenario, lanes=2)
+
+
+def test_what_no_lane_has_taken_is_waiting():
+    finish, entered = threading.Event(), threading.Event()
+
+    def hold() -> bool:
+        entered.set()
+        return finish.wait(PATIENCE_SECONDS)
+
+    async def scenario(pool: Pool) -> None:
+        assert pool.waiting == 0
+        held = asyncio.create_task(pool.call(hold))
+        assert await asyncio.to_thread(entered.wait, PATIENCE_SECONDS)
+        late = [asyncio.create_task(pool.call(lambda: 1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert pool.waiting == 3
+        finish.set()
+        assert await held
+        await asyncio.gather(*late)
+        assert pool.waiting == 0
+
+    in_loop(scenario)
