@@ -9,7 +9,7 @@ from litestar import MediaType, Response
 from app.core.artifacts import ImageInfo, Region, Vector, jsonable
 from app.core.errors import Fault
 from app.core.plan import Plan, PlannedTask
-from app.runtime.executor import Outcome, Run, TaskItem
+from app.runtime.outcomes import Outcome, Run, TaskItem
 
 
 def json_response(

@@ -1,0 +1,149 @@
+"""The data that flows along a plan: every node answers a list of items, one a region.
+
+Pure functions: how the items of a node's inputs line up, which regions a selection gives, and how a fault is
+seen by those who waited for the work.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from app.core.artifacts import ImageInfo, Region
+from app.core.errors import DependencyFailed, Fault, InvalidReference, TaskError
+from app.core.key import digest
+from app.core.plan import Node, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One region's result of a node: a value, or the fault in its place."""
+
+    key: str
+    region: Region
+    value: Any = None
+    fault: Fault | None = None
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What a node answered: its items, or the one fault of the whole."""
+
+    items: tuple[Item, ...] = ()
+    fault: Fault | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ms(self) -> float:
+        return sum(item.ms for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The inputs of one item: an item of every need, all of one region."""
+
+    key: str
+    region: Region
+    inputs: Mapping[str, Item] = field(default_factory=dict)
+    fault: Fault | None = None
+
+
+def image_result(info: ImageInfo) -> NodeResult:
+    whole = Region(info.box, "whole_image")
+    return NodeResult((Item(whole.key(info.sha256), whole),))
+
+
+def expanded(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: ImageInfo) -> NodeResult:
+    """The regions that an expanding operation selects, as items for the nodes that wait for them."""
+    warnings = inherited_warnings(inputs)
+    fault = inherited_fault(inputs, plan, node)
+    if fault is not None:
+        return NodeResult(fault=fault, warnings=warnings)
+    arguments: dict[str, Any] = {}
+    if "found" in inputs:
+        feeder = plan.nodes[node.inputs["found"]]
+        found: list[Region] = []
+        for item in inputs["found"].items:
+            if item.fault is not None:
+                fault = as_dependency(item.fault, stage_name(plan, feeder.id))
+                if fault.status == "error" or len(inputs["found"].items) == 1:
+                    return NodeResult(fault=fault, warnings=warnings)
+                warnings = (*warnings, fault.message)
+            elif feeder.operation.finds is not None:
+                found.extend(feeder.operation.finds(item.region, item.value))
+        arguments["found"] = found
+    try:
+        selection = node.operation.run(image=info, params=node.params, **arguments)
+    except TaskError as error:
+        return NodeResult(fault=error.fault(), warnings=warnings)
+    items = tuple(Item(region.key(info.sha256), region) for region in selection.regions)
+    return NodeResult(items, warnings=unique([*warnings, *selection.warnings]))
+
+
+def rows_of(node: Node, inputs: Mapping[str, NodeResult], plan: Plan) -> list[Row]:
+    """Line up the items of a node's inputs: one row a region, a single item beside many is repeated."""
+    count = max((len(result.items) for result in inputs.values()), default=0)
+    if any(len(result.items) == 0 for result in inputs.values()):
+        return []
+    rows = []
+    for number in range(count):
+        items = {
+            name: result.items[number if len(result.items) > 1 else 0]
+            for name, result in inputs.items()
+            if len(result.items) in (1, count)
+        }
+        # The region of a row is the one that varies; the first need's where none does.
+        varying = [items[name] for name in items if len(inputs[name].items) == count]
+        region = varying[0].region
+        key = digest(node.work, {name: item.key for name, item in items.items()})
+        fault = next(
+            (
+                as_dependency(item.fault, stage_name(plan, node.inputs[name]))
+                for name, item in items.items()
+                if item.fault is not None
+            ),
+            None,
+        )
+        if len(items) < len(inputs):
+            sizes = {name: len(result.items) for name, result in inputs.items()}
+            fault = InvalidReference(f"The inputs have different numbers of items: {sizes}").fault()
+        rows.append(Row(key, region, items, fault))
+    return rows
+
+
+def inherited_fault(inputs: Mapping[str, NodeResult], plan: Plan, node: Node) -> Fault | None:
+    """The fault of a node whose input failed as a whole."""
+    for name, result in inputs.items():
+        if result.fault is not None:
+            return as_dependency(result.fault, stage_name(plan, node.inputs[name]))
+    return None
+
+
+def stage_name(plan: Plan, node_id: str) -> str:
+    """How a message names a node: by the client's task where there is one, else by its operation."""
+    for task in plan.tasks:
+        if task.node == node_id:
+            return f"task '{task.operation_id}'"
+    return plan.nodes[node_id].operation.type
+
+
+def as_dependency(fault: Fault, stage: str) -> Fault:
+    """A fault as those see it that waited for the work: a skip stays one, an error is theirs too."""
+    if fault.status == "skipped":
+        if not stage.startswith("task "):
+            return replace(fault, stage=fault.stage or stage)
+        cause = replace(fault, stage=stage)
+        return replace(fault, message=f"{stage} was skipped: {fault.message}", caused_by=cause)
+    if fault.code == DependencyFailed.code:
+        return fault
+    cause = replace(fault, stage=stage)
+    message = f"A stage that this task needs failed: {stage}: {fault.message}"
+    return Fault("error", DependencyFailed.code, message, caused_by=cause)
+
+
+def inherited_warnings(inputs: Mapping[str, NodeResult]) -> tuple[str, ...]:
+    return unique([warning for result in inputs.values() for warning in result.warnings])
+
+
+def unique(warnings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(warnings))

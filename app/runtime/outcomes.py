@@ -1,0 +1,83 @@
+"""What a run answers: every task with its items, its crops, its fault and its warnings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.artifacts import EncodedImage, ImageInfo, Region
+from app.core.errors import Fault
+from app.core.plan import Plan, PlannedTask
+from app.runtime.items import Item, NodeResult, unique
+
+
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """One region's answer to a task."""
+
+    region: Region
+    value: Any = None
+    crop: EncodedImage | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A task's answer. A task on one region has at most one item."""
+
+    planned: PlannedTask
+    items: tuple[TaskItem, ...] = ()
+    fault: Fault | None = None
+    warnings: tuple[str, ...] = ()
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A plan that was run.
+
+    `info` is None when the time was up before the image was decoded. `node_ms` is computing time, of the
+    nodes that compute; from the cache it is 0.
+    """
+
+    info: ImageInfo | None
+    outcomes: tuple[Outcome, ...]
+    node_ms: Mapping[str, float]
+
+
+def run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]) -> Run:
+    return Run(
+        info,
+        outcomes=tuple(outcome_of(task, results) for task in plan.tasks),
+        node_ms={
+            node_id: round(result.ms, 3)
+            for node_id, result in results.items()
+            if not plan.nodes[node_id].operation.expands
+        },
+    )
+
+
+def outcome_of(task: PlannedTask, results: Mapping[str, NodeResult]) -> Outcome:
+    if task.fault is not None or task.node is None:
+        return Outcome(task, fault=task.fault)
+    result = results[task.node]
+    if result.fault is not None:
+        return Outcome(task, fault=result.fault, warnings=result.warnings)
+    crops: Sequence[Item | None] = [None] * len(result.items)
+    warnings = result.warnings
+    if task.crop is not None:
+        shown = results[task.crop]
+        if len(shown.items) == len(result.items):
+            crops = shown.items
+        problems = [shown.fault, *(item.fault for item in shown.items)]
+        missing = [f"The crop is missing: {fault.message}" for fault in problems if fault]
+        warnings = unique([*warnings, *missing])
+    items = tuple(
+        TaskItem(item.region, item.value, crop.value if crop else None, item.fault)
+        for item, crop in zip(result.items, crops, strict=True)
+    )
+    failed = [item.fault for item in items if item.fault is not None]
+    if failed and len(failed) == len(items):
+        return Outcome(task, fault=failed[0], warnings=warnings, ms=result.ms)
+    if failed:
+        warnings = (*warnings, f"{len(failed)} of {len(items)} items failed.")
+    return Outcome(task, items, warnings=warnings, ms=result.ms)
