@@ -8,6 +8,7 @@ import PIL.Image
 from app.core.artifacts import Crop, Data, Pixels
 from app.core.operation import Needs, operation
 from app.core.target import RegionParams
+from app.engines.scaling import scaled_to_fit
 from operations import encode_crop, regions
 
 # Sharpness depends on the size at which it is measured.
@@ -16,6 +17,8 @@ TOO_DARK_BELOW = 40.0
 TOO_BRIGHT_ABOVE = 215.0
 # The usual bound on the variance of the Laplacian (Pech-Pacheco et al., 2000).
 BLURRED_BELOW = 100.0
+# Shares of colours are the same on a smaller copy.
+COLOURS_SIDE = 256
 DOMINANT_COLOURS = 5
 
 
@@ -97,8 +100,6 @@ def image_properties(crop: Sequence[Crop], params: Params) -> list[Properties]:
 def _properties(crop: Crop, params: Params) -> Properties:
     import cv2
 
-    from app.engines.scaling import scaled_to_fit
-
     pixels = scaled_to_fit(crop.pixels, MEASURED_SIDE).pixels
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     brightness = round(float(luma.mean()), 2)
@@ -119,7 +120,7 @@ def _properties(crop: Crop, params: Params) -> Properties:
         brightness=brightness,
         contrast=round(float(luma.std()), 2),
         sharpness=sharpness,
-        dominant_colours=dominant_colours(pixels),
+        dominant_colours=dominant_colours(scaled_to_fit(pixels, COLOURS_SIDE).pixels),
         too_dark=Flag(
             raised=brightness < TOO_DARK_BELOW,
             measure="brightness",

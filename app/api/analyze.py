@@ -11,14 +11,13 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
 from app.api.answers import image_facts, json_response, results
-from app.api.bodies import json_body, unique_tasks, upload_body
+from app.api.bodies import JSON_BODY_MAX_BYTES, json_body, unique_tasks, upload_body
 from app.api.openapi import documented
 from app.api.request_id import request_id
 from app.api.room import Room
 from app.api.schemas import AnalyzeRequest, AnalyzeResponse
 from app.core.resolver import Task, resolve
 
-_JSON_BODY_MAX_BYTES = 1_000_000
 # The form's own bytes and the tasks, beside the image.
 FORM_OVERHEAD_BYTES = 2_000_000
 
@@ -26,7 +25,7 @@ FORM_OVERHEAD_BYTES = 2_000_000
 @post(
     "/analyze_image/",
     status_code=200,
-    request_max_body_size=_JSON_BODY_MAX_BYTES,
+    request_max_body_size=JSON_BODY_MAX_BYTES,
     summary="Analyse the image behind a URL",
     tags=["analyse"],
     responses=documented(AnalyzeResponse, 400, 413, 503),

@@ -17,7 +17,7 @@ from app.core.wording import explain
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 _TASKS: pydantic.TypeAdapter[list[TaskRequest]] = pydantic.TypeAdapter(Tasks)
-_TASKS_JSON_MAX_BYTES = 1_000_000
+JSON_BODY_MAX_BYTES = 1_000_000
 _SHOWN_NAME = 255
 
 
@@ -64,9 +64,9 @@ async def upload_body(request: Request[Any, Any, Any], max_image_bytes: int) -> 
             raise ImageTooLarge(f"image_file: is over {max_image_bytes:,} bytes")
         tasks = _single(form, "tasks_json")
         if isinstance(tasks, UploadFile):
-            tasks = await tasks.read(_TASKS_JSON_MAX_BYTES + 1)
-        if len(tasks) > _TASKS_JSON_MAX_BYTES:
-            raise MalformedRequest(f"tasks_json: is over {_TASKS_JSON_MAX_BYTES:,} bytes")
+            tasks = await tasks.read(JSON_BODY_MAX_BYTES + 1)
+        if len(tasks) > JSON_BODY_MAX_BYTES:
+            raise MalformedRequest(f"tasks_json: is over {JSON_BODY_MAX_BYTES:,} bytes")
         return Upload(image.filename[:_SHOWN_NAME], data, _tasks(tasks))
     finally:
         for value in form.values():

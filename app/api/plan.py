@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from app.api.answers import json_response
-from app.api.bodies import json_body, unique_tasks
+from app.api.bodies import JSON_BODY_MAX_BYTES, json_body, unique_tasks
 from app.api.mermaid import flowchart
 from app.api.openapi import MERMAID, documented
 from app.api.room import Room
@@ -21,6 +21,7 @@ from app.runtime.pool import EngineState
 @post(
     "/plan/",
     status_code=200,
+    request_max_body_size=JSON_BODY_MAX_BYTES,
     summary="Show the graph that a request would run",
     tags=["analyse"],
     responses=documented(PlanResponse, 400, 413),
@@ -36,8 +37,7 @@ async def show_plan(
     body = await json_body(request, PlanRequest)
     plan = resolve(unique_tasks(body.tasks), room.registry, room.pool.choose)
     shown = described(plan, room, body.image_sha256)
-    accepted = request.accept.best_match([MediaType.JSON, MERMAID])
-    if format_ == "mermaid" or (format_ is None and accepted == MERMAID):
+    if format_ == "mermaid" or (format_ is None and _prefers_mermaid(request)):
         return Response(flowchart(shown), media_type=MERMAID)
     return json_response(shown)
 
@@ -78,6 +78,14 @@ def described(plan: Plan, room: Room, image_sha256: str | None) -> dict[str, Any
         ),
         "estimate_ms": None if None in estimates else round(sum(estimates), 3),
     }
+
+
+def _prefers_mermaid(request: Request[Any, Any, Any]) -> bool:
+    try:
+        return request.accept.best_match([MediaType.JSON, MERMAID]) == MERMAID
+    except (ValueError, OverflowError):
+        # A quality that is no number.
+        return False
 
 
 def _cached(plan: Plan, room: Room, image_sha256: str | None) -> frozenset[str] | None:

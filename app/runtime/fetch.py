@@ -17,6 +17,7 @@ import httpcore
 import httpx
 
 from app.core.errors import ImageUnavailable
+from app.core.wording import shortened
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -80,7 +81,9 @@ class Fetcher:
         except TimeoutError:
             raise ImageUnavailable(f"no complete answer within {self._limits.seconds:g} seconds") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-            raise ImageUnavailable(f"only absolute http and https URLs can be fetched ({error})") from None
+            raise ImageUnavailable(
+                f"only absolute http and https URLs can be fetched ({shortened(str(error))})"
+            ) from None
         except httpx.TooManyRedirects:
             raise ImageUnavailable(f"more than {self._limits.redirects} redirects") from None
         except httpx.TimeoutException:

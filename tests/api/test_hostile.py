@@ -1,4 +1,4 @@
-"""Hostile requests over the whole application: every one is answered, none of them by a fault of the server's.
+"""Hostile requests over the whole application: all are answered, and none by a fault of the server's own.
 
 What cannot be read is refused with a 4xx and one `detail`; what can be read is answered with 200, and then no
 task fails with `internal`. No answer tells of the machine.
@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +26,40 @@ SIBLING = {"operation_id": "sibling", "type": "image_properties"}
 IMAGE = encoded(noise(24, 16))
 ENDPOINTS = ["/analyze_image/", "/plan/"]
 
-# Nothing of this belongs in an answer.
-MACHINE = [
+# Nothing of this belongs in a message.
+MACHINE = (
     str(Path(app.__file__).parents[1]),
     sys.prefix,
     sys.base_prefix,
     "site-packages",
     "Traceback",
-    '.py"',
-]
-MACHINE += [os.sep + "tmp" + os.sep, str(Path.home()) + os.sep]
+    'File "',
+)
 
 
 def judged(response: Any, status: int) -> Any:
     """The body of an answer that has the expected status and keeps the rules."""
-    assert response.status_code == status, response.text[:1000]
-    assert status < 500
-    assert not [part for part in MACHINE if part in response.text]
+    assert response.status_code == status < 500, response.text[:1000]
     assert response.headers["X-Request-ID"]
     body = response.json()
     if status >= 400:
         assert body.keys() == {"detail"}
         assert isinstance(body["detail"], str)
-        assert 0 < len(body["detail"]) < 2000
+        keeps_to_itself(body["detail"], 2000)
     for result in body.get("results", {}).values():
         assert result["status"] in ("success", "error", "skipped")
         assert result["error_code"] != "internal", result["error_message"]
         assert (result["error_message"] is None) == (result["status"] == "success")
+        for message in (result["error_message"] or "none", *result["warnings"]):
+            # The longest shows the path of 64 tasks in a circle.
+            keeps_to_itself(message, 8000)
     return body
+
+
+def keeps_to_itself(message: str, longest: int) -> None:
+    """A message says something, is no longer than need be, and tells nothing of the machine."""
+    assert 0 < len(message) <= longest
+    assert not [part for part in MACHINE if part in message]
 
 
 def refused(response: Any, status: int = 400) -> str:
@@ -78,7 +83,7 @@ def posted(client: Any, path: str, body: Any) -> Any:
 
 
 def request_of(path: str, **fields: Any) -> dict[str, Any]:
-    """A body that is sound but for the fields that are given; a field of None is left out."""
+    """A body that is sound but for the fields that are given; one that is MISSING is left out."""
     sound = {"tasks": [TASK]} | ({"image_url": URL} if path == "/analyze_image/" else {})
     return {name: value for name, value in (sound | fields).items() if value is not MISSING}
 
@@ -86,11 +91,17 @@ def request_of(path: str, **fields: Any) -> dict[str, Any]:
 MISSING = object()
 
 
-def nested(depth: int, wrap: Callable[[Any], Any] = lambda inner: [inner]) -> Any:
-    value: Any = 0
-    for _ in range(depth):
-        value = wrap(value)
-    return value
+# Litestar leaves the files of a form that it cannot decode to the collector.
+unclosed_by_litestar = pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
+
+# What is nested, around a number: (what opens it, what closes it).
+NESTINGS = {"arrays": ("[", "]"), "objects": ('{"a":', "}")}
+
+
+def deep(template: Any, depth: int, nesting: str) -> str:
+    """JSON in which every "@" is replaced by so many arrays or objects inside each other."""
+    opening, closing = NESTINGS[nesting]
+    return json.dumps(template).replace('"@"', opening * depth + "0" + closing * depth)
 
 
 # --- images --------------------------------------------------------------------------------------------
@@ -119,7 +130,6 @@ ODD_IMAGES = {
     "1x1": encoded(plain(1, 1)),
     "2x1": encoded(noise(2, 1)),
     "1x2": encoded(noise(1, 2)),
-    "3x997": encoded(noise(3, 997)),
     "2000x1": encoded(noise(2000, 1)),
     "19x19": encoded(noise(19, 19)),
     "21x21": encoded(noise(21, 21)),
@@ -137,7 +147,7 @@ ODD_IMAGES = {
     ),
     "EXIF inside itself": encoded(plain(16, 16), "JPEG", exif=BROKEN_EXIF["a block inside itself"]),
     "CMYK": LAYOUTS["CMYK"],
-    "16 bits": LAYOUTS["I;16"],
+    "16 bits": saved(PIL.Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 257)),
 }
 
 
@@ -215,10 +225,12 @@ def test_what_is_no_json_is_refused(client, path, name):
     assert refused(posted(client, path, MALFORMED[name])).startswith("body: is not valid JSON: ")
 
 
+@unclosed_by_litestar
 @pytest.mark.parametrize("name", MALFORMED)
 def test_tasks_that_are_no_json_are_refused(client, name):
     parts = [IMAGE_PART, part("tasks_json", MALFORMED[name])]
-    assert refused(sent(client, form(*parts))).startswith("tasks_json: ")
+    detail = refused(sent(client, form(*parts)))
+    assert detail.startswith(("tasks_json: ", "body: a part of the form cannot be read as text"))
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
@@ -228,42 +240,42 @@ def test_a_body_that_is_no_object_is_refused(client, path, value):
 
 
 @pytest.mark.parametrize("depth", [100, 300, 1000])
-@pytest.mark.parametrize(
-    "wrap", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["arrays", "objects"]
-)
+@pytest.mark.parametrize("nesting", NESTINGS)
 @pytest.mark.parametrize(
     ("field", "body"),
     [
-        ("body", lambda value: [value]),
-        ("tasks", lambda value: {"tasks": {"a": value}}),
-        ("tasks[0]", lambda value: {"tasks": [[value]]}),
-        ("tasks[0].operation_id", lambda value: {"tasks": [{**TASK, "operation_id": value}]}),
-        ("tasks[0].params", lambda value: {"tasks": [{**TASK, "params": [value]}]}),
+        ("body", ["@"]),
+        ("tasks", {"tasks": {"a": "@"}}),
+        ("tasks[0]", {"tasks": [["@"]]}),
+        ("tasks[0].operation_id", {"tasks": [{**TASK, "operation_id": "@"}]}),
+        ("tasks[0].params", {"tasks": [{**TASK, "params": ["@"]}]}),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["body", "tasks", "task", "operation_id", "params"],
 )
-def test_deep_json_in_the_wrong_place_is_refused(client, depth, wrap, field, body):
-    assert refused(posted(client, "/plan/", body(nested(depth, wrap)))).startswith(f"{field}: ")
+def test_deep_json_in_the_wrong_place_is_refused(client, depth, nesting, field, body):
+    content = deep(body, depth, nesting).encode()
+    detail = refused(posted(client, "/plan/", content))
+    assert detail.startswith(f"{field}: ")
+    assert len(detail) < 300
 
 
 @pytest.mark.parametrize("depth", [100, 300, 1000])
-@pytest.mark.parametrize(
-    "wrap", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["arrays", "objects"]
-)
+@pytest.mark.parametrize("nesting", NESTINGS)
 @pytest.mark.parametrize(
     "params",
     [
-        pytest.param(lambda value: {"colour": value}, id="an unknown field"),
-        pytest.param(lambda value: {"target": value}, id="the target"),
-        pytest.param(lambda value: {"target": {"bbox": value}}, id="the box"),
-        pytest.param(lambda value: {"crop_format": value}, id="a choice"),
+        pytest.param({"colour": "@"}, id="an unknown field"),
+        pytest.param({"target": "@"}, id="the target"),
+        pytest.param({"target": {"bbox": "@"}}, id="the box"),
+        pytest.param({"crop_format": "@"}, id="a choice"),
     ],
 )
-def test_deep_params_cost_their_task_alone(client, depth, wrap, params):
-    task = {**TASK, "params": params(nested(depth, wrap))}
-    results = judged(uploaded(client, IMAGE, task, SIBLING), 200)["results"]
+def test_deep_params_cost_their_task_alone(client, depth, nesting, params):
+    tasks = deep([{**TASK, "params": params}, SIBLING], depth, nesting).encode()
+    results = judged(sent(client, form(IMAGE_PART, part("tasks_json", tasks))), 200)["results"]
     assert results["t"]["status"] == "skipped"
     assert results["t"]["error_code"] in ("invalid_params", "unsupported_target")
+    assert len(results["t"]["error_message"]) < 1000
     assert results["sibling"]["status"] == "success"
 
 
@@ -365,9 +377,9 @@ def test_a_doubled_operation_id_is_refused(client, path, operation_id):
     assert f"duplicate operation_id '{operation_id}'" in detail
 
 
-def test_a_body_over_the_limit_is_refused(client):
-    for path in ENDPOINTS:
-        refused(posted(client, path, b" " * 1_000_001), 413)
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_a_body_over_the_limit_is_refused(client, path):
+    refused(posted(client, path, b" " * 1_000_001), 413)
 
 
 # --- names that clients give ---------------------------------------------------------------------------
@@ -644,131 +656,106 @@ def form(*parts: bytes, edge: bytes = b"edge", end: bytes = b"--\r\n") -> bytes:
     return b"".join(b"--" + edge + b"\r\n" + each + b"\r\n" for each in parts) + b"--" + edge + end
 
 
-def sent(client: Any, body: bytes, content_type: str | None = FORM) -> Any:
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    return client.post("/analyze_image_upload/", content=body, headers=headers)
+def sent(client: Any, body: Any) -> Any:
+    """Send a form as it is, at once or in pieces."""
+    return client.post("/analyze_image_upload/", content=body, headers={"Content-Type": FORM})
 
 
 IMAGE_PART = part("image_file", IMAGE, filename=b"image.png")
-TASKS_PART = part("tasks_json", json.dumps([TASK]).encode())
+TASKS = json.dumps([TASK]).encode()
+TASKS_PART = part("tasks_json", TASKS)
 GOOD_FORM = form(IMAGE_PART, TASKS_PART)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(GOOD_FORM, id="as it should be"),
-        pytest.param(form(TASKS_PART, IMAGE_PART), id="tasks first"),
-        pytest.param(b"a preamble\r\n" + GOOD_FORM + b"an epilogue", id="with a preamble and an epilogue"),
-        pytest.param(
-            form(IMAGE_PART, part("tasks_json", json.dumps([TASK]).encode(), filename=b"t.json")),
-            id="tasks as a file",
-        ),
-        pytest.param(
-            form(part("image_file", IMAGE, b"Content-Type: text/html", filename=b"x.html"), TASKS_PART),
-            id="an image that says it is HTML",
-        ),
-    ],
-)
-def test_forms_that_can_be_read_are_answered(client, body):
-    assert judged(sent(client, body), 200)["results"]["t"]["status"] == "success"
+READABLE_FORMS = {
+    "as it should be": GOOD_FORM,
+    "tasks first": form(TASKS_PART, IMAGE_PART),
+    "with a preamble and an epilogue": b"a preamble\r\n" + GOOD_FORM + b"an epilogue",
+    "tasks as a file": form(IMAGE_PART, part("tasks_json", TASKS, filename=b"t.json")),
+    "an image that says it is HTML": form(
+        part("image_file", IMAGE, b"Content-Type: text/html", filename=b"x.html"), TASKS_PART
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        pytest.param(b"", "image_file: is required", id="nothing"),
-        pytest.param(form(), "image_file: is required", id="no parts"),
-        pytest.param(form(TASKS_PART), "image_file: is required", id="no image"),
-        pytest.param(form(IMAGE_PART), "tasks_json: is required", id="no tasks"),
-        pytest.param(
-            form(IMAGE_PART, IMAGE_PART, TASKS_PART), "image_file: was sent 2 times", id="two images"
-        ),
-        pytest.param(
-            form(IMAGE_PART, TASKS_PART, TASKS_PART), "tasks_json: was sent 2 times", id="two tasks"
-        ),
-        pytest.param(
-            form(IMAGE_PART, TASKS_PART, part("colour", b"red")),
-            "colour: is not a known field",
-            id="one more",
-        ),
-        pytest.param(
-            form(IMAGE_PART, TASKS_PART, part("x" * 9999, b"red")), "is not a known field", id="a long name"
-        ),
-        pytest.param(
-            form(IMAGE_PART, TASKS_PART, part("", b"red")), "is not a known field", id="an empty name"
-        ),
-        pytest.param(
-            form(IMAGE_PART, TASKS_PART, part("image_url", URL.encode())), "image_url: is not", id="a URL too"
-        ),
-        pytest.param(
-            form(part("image_file", IMAGE), TASKS_PART), "image_file: must be a file", id="no file name"
-        ),
-        pytest.param(
-            form(part("image_file", b"text"), TASKS_PART),
-            "image_file: must be a file",
-            id="text as the image",
-        ),
-        pytest.param(
-            form(part("image_file", b"", filename=b"a.png"), TASKS_PART),
-            "the file is empty",
-            id="an empty file",
-        ),
-        pytest.param(form(IMAGE_PART, part("tasks_json", b"")), "tasks_json: ", id="empty tasks"),
-        pytest.param(form(IMAGE_PART, part("tasks_json", b"{}")), "tasks_json: ", id="no list of tasks"),
-        pytest.param(form(IMAGE_PART, part("tasks_json", b"null")), "tasks_json: ", id="null tasks"),
-        pytest.param(form(IMAGE_PART, part("tasks_json", b"[]")), "tasks_json: ", id="a list of no tasks"),
-        pytest.param(
-            form(IMAGE_PART, part("tasks_json", b"\xff\xfe[]")), "cannot be read as text", id="no UTF-8"
-        ),
-        pytest.param(
-            form(IMAGE_PART, part("tasks_json", b"[]", b"Content-Type: text/plain; charset=none")),
-            "cannot be read as text",
-            id="an unknown charset",
-        ),
-        pytest.param(
-            form(IMAGE_PART, part("tasks_json", b" " * 1_000_001)), "tasks_json: is over", id="long tasks"
-        ),
-        pytest.param(
-            form(IMAGE_PART, part("tasks_json", b" " * 2_000_000, filename=b"t.json")),
-            "tasks_json: is over",
-            id="long tasks as a file",
-        ),
-    ],
-)
-def test_forms_that_lack_something_are_refused(client, body, message):
+@pytest.mark.parametrize("name", READABLE_FORMS)
+def test_forms_that_can_be_read_are_answered(client, name):
+    assert judged(sent(client, READABLE_FORMS[name]), 200)["results"]["t"]["status"] == "success"
+
+
+def with_tasks(content: bytes, *headers: bytes, **how: Any) -> bytes:
+    return form(IMAGE_PART, part("tasks_json", content, *headers, **how))
+
+
+def with_also(name: str) -> bytes:
+    return form(IMAGE_PART, TASKS_PART, part(name, b"red"))
+
+
+WRONG_FORMS = {
+    "nothing": (b"", "image_file: is required"),
+    "no parts": (form(), "image_file: is required"),
+    "no image": (form(TASKS_PART), "image_file: is required"),
+    "no tasks": (form(IMAGE_PART), "tasks_json: is required"),
+    "two images": (form(IMAGE_PART, IMAGE_PART, TASKS_PART), "image_file: was sent 2 times"),
+    "two lists of tasks": (form(IMAGE_PART, TASKS_PART, TASKS_PART), "tasks_json: was sent 2 times"),
+    "a field more": (with_also("colour"), "colour: is not a known field"),
+    "a URL too": (with_also("image_url"), "image_url: is not a known field"),
+    "a field of a long name": (with_also("x" * 500), "is not a known field"),
+    "a field of no name": (with_also(""), "is not a known field"),
+    "an image that is no file": (form(part("image_file", b"text"), TASKS_PART), "image_file: must be a file"),
+    "an empty file": (form(part("image_file", b"", filename=b"a.png"), TASKS_PART), "the file is empty"),
+    "empty tasks": (with_tasks(b""), "tasks_json: "),
+    "no list of tasks": (with_tasks(b"{}"), "tasks_json: "),
+    "null for tasks": (with_tasks(b"null"), "tasks_json: "),
+    "a list of no tasks": (with_tasks(b"[]"), "tasks_json: "),
+    "tasks that are no UTF-8": (with_tasks(b"\xff\xfe[]"), "cannot be read as text"),
+    "tasks in an unknown charset": (
+        with_tasks(b"[]", b"Content-Type: text/plain; charset=none"),
+        "cannot be read as text",
+    ),
+    "long tasks": (with_tasks(b" " * 1_000_001), "tasks_json: is over 1,000,000 bytes"),
+    "long tasks as a file": (
+        with_tasks(b" " * 2_000_000, filename=b"a"),
+        "tasks_json: is over 1,000,000 bytes",
+    ),
+}
+
+
+@unclosed_by_litestar
+@pytest.mark.parametrize("name", WRONG_FORMS)
+def test_forms_that_are_not_as_they_should_be_are_refused(client, name):
+    body, message = WRONG_FORMS[name]
     assert message in refused(sent(client, body))
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(form(IMAGE_PART, TASKS_PART, edge=b"other"), id="another boundary"),
-        pytest.param(GOOD_FORM[: len(GOOD_FORM) // 2], id="half a form"),
-        pytest.param(GOOD_FORM[:-40], id="cut in the tasks"),
-        pytest.param(GOOD_FORM[:30], id="cut in a header"),
-        pytest.param(b"--edge", id="only a boundary"),
-        pytest.param(b"--edge--", id="only the end"),
-        pytest.param(b"\0" * 1000, id="zeros"),
-        pytest.param(b"--edge\r\n" * 1000, id="only boundaries"),
-        pytest.param(b"--edge\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n\r\n--edge--", id="a long header"),
-        pytest.param(b"--edge\r\n" + b"X: y\r\n" * 10_000 + b"\r\n\r\n--edge--", id="many headers"),
-        pytest.param(form(b"\r\nno header"), id="a part without headers"),
-        pytest.param(form(b"Content-Disposition: form-data\r\n\r\nx"), id="a part without a name"),
-        pytest.param(form(b"Content-Disposition: attachment; name=x\r\n\r\nx"), id="an attachment"),
-        pytest.param(form(b"\xff\xfe: \xff\r\n\r\nx"), id="a header that is no text"),
-        pytest.param(
-            form(b'Content-Disposition: form-data; name="\xff\xfe"\r\n\r\nx'), id="a name that is none"
-        ),
-        pytest.param(
-            form(b"Content-Disposition: form-data; name*=x''%ff\r\n\r\nx"), id="a name in no charset"
-        ),
-        pytest.param(form(*[part(f"part{number}", b"x") for number in range(5000)]), id="5,000 parts"),
-        pytest.param(form(*[part("image_file", b"x")] * 5000), id="5,000 equal parts"),
-    ],
-)
-def test_broken_forms_are_refused(client, body):
-    refused(sent(client, body))
+BROKEN_FORMS = {
+    "another boundary": form(IMAGE_PART, TASKS_PART, edge=b"other"),
+    "half a form": GOOD_FORM[: len(GOOD_FORM) // 2],
+    "cut in the tasks": GOOD_FORM[:-40],
+    "cut in a header": GOOD_FORM[:30],
+    "an image without a file name": form(part("image_file", IMAGE), TASKS_PART),
+    "only a boundary": b"--edge",
+    "only the end": b"--edge--",
+    "zeros": bytes(1000),
+    "only boundaries": b"--edge\r\n" * 1000,
+    "a long header": b"--edge\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n\r\n--edge--",
+    "many headers": b"--edge\r\n" + b"X: y\r\n" * 10_000 + b"\r\n\r\n--edge--",
+    "a long name": with_also("x" * 100_000),
+    "a part without headers": form(b"\r\nno header"),
+    "a part without a name": form(b"Content-Disposition: form-data\r\n\r\nx"),
+    "an attachment": form(b"Content-Disposition: attachment; name=x\r\n\r\nx"),
+    "a header that is no text": form(b"\xff\xfe: \xff\r\n\r\nx"),
+    "a name that is no text": form(b'Content-Disposition: form-data; name="\xff\xfe"\r\n\r\nx'),
+    "a name in an unknown charset": form(b"Content-Disposition: form-data; name*=x''%ff\r\n\r\nx"),
+    "5,000 parts": form(*[part(f"part{number}", b"x") for number in range(5000)]),
+    "5,000 equal parts": form(*[part("image_file", b"x")] * 5000),
+}
+
+
+@unclosed_by_litestar
+@pytest.mark.parametrize("name", BROKEN_FORMS)
+def test_broken_forms_are_refused(client, name):
+    refused(sent(client, BROKEN_FORMS[name]))
 
 
 @pytest.mark.parametrize(
@@ -821,7 +808,7 @@ def test_a_form_under_another_content_type_is_refused(client, content_type):
         b"a;b=c",
         b"x" * 3000,
         b"a\0b",
-        b"a\tb\x1b",
+        b"a\tb\x1b\n",
         b"CON",
         b".",
     ],
@@ -835,11 +822,11 @@ def test_a_file_name_is_only_repeated(client, filename):
         assert len(answer["image_url"]) <= len("uploaded:") + 255
 
 
-@pytest.mark.parametrize("filename", [b"\xff\xfe", b"a\nb", b"a\r\nX-Header: b"], ids=ascii)
-def test_a_file_name_that_is_no_text_does_no_harm(client, filename):
+@unclosed_by_litestar
+@pytest.mark.parametrize("filename", [b"\xff\xfe", b"a\r\nX-Header: b"], ids=ascii)
+def test_a_file_name_that_is_no_line_of_text_is_refused(client, filename):
     response = sent(client, form(part("image_file", IMAGE, filename=filename), TASKS_PART))
-    judged(response, response.status_code)
-    assert response.status_code in (200, 400)
+    refused(response)
     assert "X-Header" not in response.headers
 
 
@@ -856,12 +843,13 @@ def test_a_form_over_the_limit_without_a_length_is_refused(client, room):
         for _ in range(room.limits.max_image_bytes // 1_000_000 + 5):
             yield bytes(1_000_000)
 
-    refused(client.post("/analyze_image_upload/", content=pieces(), headers={"Content-Type": FORM}), 413)
+    refused(sent(client, pieces()), 413)
 
 
 def test_an_image_over_the_limit_in_a_form_within_it_is_refused(client, room):
     image = part("image_file", bytes(room.limits.max_image_bytes + 1), filename=b"a.png")
-    assert "image_file: is over 25,000,000 bytes" in refused(sent(client, form(image, TASKS_PART)), 413)
+    detail = refused(sent(client, form(image, TASKS_PART)), 413)
+    assert detail == f"image_file: is over {room.limits.max_image_bytes:,} bytes"
 
 
 # --- URLs of images ------------------------------------------------------------------------------------
@@ -940,16 +928,18 @@ KNOWN_PATHS = {
 }
 
 
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW", "get", "post"]
+
+
 @pytest.mark.parametrize(
-    "method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW", "get"]
+    ("method", "path"),
+    [(method, path) for path, taken in KNOWN_PATHS.items() for method in METHODS if method != taken],
 )
-@pytest.mark.parametrize("path", KNOWN_PATHS)
-def test_a_method_that_a_path_does_not_take_is_refused(client, path, method):
-    if method == KNOWN_PATHS[path]:
-        pytest.skip("the path takes it")
-    response = client.build_request(method, path)
-    response.method = method
-    refused(client.send(response), 405)
+def test_a_method_that_a_path_does_not_take_is_refused(client, method, path):
+    request = client.build_request(method, path)
+    # As it is: the client writes it in capitals.
+    request.method = method
+    refused(client.send(request), 405)
 
 
 @pytest.mark.parametrize("path", [path for path, method in KNOWN_PATHS.items() if method == "POST"])
@@ -966,7 +956,6 @@ def test_a_head_is_refused_without_a_body(client, path):
         "/analyze_imag",
         "/analyze_image/x",
         "/ANALYZE_IMAGE/",
-        "/analyze_image%2F",
         "/analyze_image/../plan/x",
         "/..%2f..%2fetc/passwd",
         "/%00",
@@ -987,10 +976,16 @@ def test_an_unknown_path_is_refused(client, method, path):
     refused(client.request(method, path), 404)
 
 
-@pytest.mark.parametrize("query", ["format=svg", "format=", "format=JSON", "format=json%00", "format[]=json"])
-def test_an_unknown_form_of_the_plan_is_refused_or_left_alone(client, query):
-    response = client.post(f"/plan/?{query}", json={"tasks": [TASK]})
-    judged(response, 200 if query.startswith("format[") else 400)
+@pytest.mark.parametrize("query", ["format=svg", "format=", "format=JSON", "format=json%00", "format=%ff"])
+def test_an_unknown_form_of_the_plan_is_refused(client, query):
+    refused(client.post(f"/plan/?{query}", json={"tasks": [TASK]}))
+
+
+@pytest.mark.parametrize(
+    "query", ["format[]=svg", "a=b", "&&&===", "%ff=%00", "a=" + "b" * 50_000, "a&" * 5000]
+)
+def test_an_unknown_query_is_left_alone(client, query):
+    judged(client.post(f"/plan/?{query}", json={"tasks": [TASK]}), 200)
 
 
 @pytest.mark.parametrize(
@@ -1122,11 +1117,11 @@ def hostile_mix(client: Any) -> int:
     """A round of hostile requests; how many of them there were."""
     images = [*REFUSED.values(), *(data for data, _ in OVERSIZED.values())][::3]
     bodies = [MALFORMED[name] for name in list(MALFORMED)[::3]]
-    deep = {"tasks": [{**TASK, "params": {"colour": nested(150)}}]}
+    nested = deep({"tasks": [{**TASK, "params": {"colour": "@"}}]}, 150, "arrays").encode()
     responses = [
         *(uploaded(client, image, TASK) for image in images),
         *(posted(client, "/plan/", body) for body in bodies),
-        posted(client, "/plan/", deep),
+        posted(client, "/plan/", nested),
         posted(client, "/plan/", {f"field{number}": number for number in range(10_000)}),
         sent(client, form(part("image_file", bytes(10_000_000), filename=b"a.png"), TASKS_PART)),
         sent(client, form(*[part("x", b"x")] * 500)),
@@ -1155,19 +1150,27 @@ def test_hostile_requests_leave_no_memory_behind(client):
 
 def test_a_slow_request_does_not_hold_up_the_others(client):
     slow: list[Any] = []
-    tasks = [{"operation_id": type_, "type": type_} for type_ in ("read_codes", "hash_perceptual", "crop")]
-    image = encoded(noise(2500, 2500), compress_level=0)
-    thread = threading.Thread(target=lambda: slow.append(uploaded(client, image, *tasks)))
+    arrived = threading.Event()
+    image = part("image_file", encoded(noise(1800, 1800), compress_level=0), filename=b"image.png")
+    types = ("read_codes", "hash_perceptual", "crop")
+    tasks = part(
+        "tasks_json", json.dumps([{"operation_id": type_, "type": type_} for type_ in types]).encode()
+    )
+
+    def pieces():
+        yield form(image, tasks)
+        arrived.set()
+
+    thread = threading.Thread(target=lambda: slow.append(sent(client, pieces())))
     thread.start()
-    try:
-        answered_meanwhile = 0
-        for _ in range(5):
-            assert judged(client.get("/health/live"), 200) == {"status": "ok"}
-            answered_meanwhile += not slow
-    finally:
-        thread.join()
-    assert answered_meanwhile == 5
+    assert arrived.wait(60)
+    answered_meanwhile = 0
+    while thread.is_alive():
+        assert judged(client.get("/health/live"), 200) == {"status": "ok"}
+        answered_meanwhile += thread.is_alive()
     assert {result["status"] for result in judged(slow[0], 200)["results"].values()} == {"success"}
+    # Of a loop that is held up, one answer comes at the end.
+    assert answered_meanwhile >= 5
 
 
 def test_the_server_still_works_after_all_of_it(client, everything):

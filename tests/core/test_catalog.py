@@ -20,7 +20,7 @@ from app.core.catalog import (
 from app.core.operation import IMAGE, NoParams, Operation, Params, operation
 from app.core.registry import Registry, discover
 from app.core.resolver import Task, resolve
-from app.runtime.executor import Outcome
+from app.runtime.outcomes import Outcome
 from tests.images import encoded, plain
 
 PUBLIC = discover("operations").public

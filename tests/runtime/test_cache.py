@@ -129,7 +129,10 @@ def test_no_order_of_results_exceeds_the_bound(puts):
         pytest.param(["x" * 100] * 100, 10_000, id="list"),
         pytest.param({str(n): "x" * 100 for n in range(100)}, 10_000, id="dict"),
         pytest.param(np.zeros((50, 200), np.uint8), 10_000, id="array"),
+        pytest.param(b"\xff" * 10_000, 10_000, id="bytes"),
         pytest.param([Words(text="x" * 100)] * 100, 10_000, id="list of structured"),
+        pytest.param((np.zeros(5000, np.uint8),) * 2, 10_000, id="tuple of arrays"),
+        pytest.param([Vector(np.zeros(1250, np.float32))] * 2, 10_000, id="list of vectors"),
     ],
 )
 def test_a_large_result_of_any_kind_counts_its_bytes(value: Any, payload: int):

@@ -33,7 +33,8 @@ from app.core.registry import Registry
 from app.core.resolver import Task, resolve
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits, sha256_of
-from app.runtime.executor import Executor, Outcome, Run
+from app.runtime.executor import Executor
+from app.runtime.outcomes import Outcome, Run
 from app.runtime.pool import Pool
 from app.runtime.source import ImageSource, known_facts
 from tests.images import encoded, noise
@@ -362,12 +363,13 @@ def test_a_refused_task_needs_no_node():
     assert by_id(run)["t"].fault.code == "unsupported_operation"
 
 
-def test_the_time_is_told_of_nodes_that_compute():
+def test_the_picture_and_the_time_of_nodes_that_compute_are_told():
     async def scenario(house: House) -> Run:
         return await house.analyze(task("measure", finding=finding(A)))
 
     run = in_house(scenario, measuring("measure"))
     assert run.node_ms.keys() == {"find#1", "measure#1"}
+    assert (run.info.width, run.info.height) == (16, 12)
     assert by_id(run)["t"].ms >= 0
 
 
@@ -491,6 +493,8 @@ def test_equal_work_of_two_requests_in_flight_is_done_once():
     first, second = in_house(scenario, measuring("measure", gate), measuring("mark", mark), lanes=3)
     assert values(by_id(first)["t"]) == values(by_id(second)["t"]) == [16]
     assert gate.boxes == [A]
+    # The time belongs to the one that started the work.
+    assert second.node_ms["measure#1"] == 0
 
 
 def test_a_later_request_finds_the_result_in_the_cache():
@@ -612,6 +616,16 @@ def test_to_ask_what_is_cached_computes_nothing():
 
     in_house(scenario, measuring("measure", record))
     assert record.boxes == []
+
+
+@pytest.mark.parametrize("mood", ["skip", "refuse", "crash"])
+def test_to_ask_what_is_cached_is_safe_where_no_region_can_be_chosen(mood):
+    async def scenario(house: House) -> frozenset[str]:
+        plan = house.plan(task("measure", "bad", mood=mood), task("measure", "good", at=[A]))
+        await house.analyze(task("measure", at=[A]))
+        return house.executor.cached_nodes(plan, await house.source().info())
+
+    assert in_house(scenario, measuring("measure")) >= {"place#2", "measure#2"}
 
 
 # Failing alone
@@ -812,15 +826,17 @@ def test_a_skip_of_an_item_passes_through():
     assert (skipped.fault.status, skipped.fault.code) == ("skipped", "region_not_found")
 
 
-@pytest.mark.parametrize("type_", ["nowhere", "nothing"])
-def test_a_task_that_follows_a_skipped_one_is_skipped_and_says_so(type_):
-    followed = {
-        "nowhere": task("measure", "a", mood="skip"),
-        "nothing": task("pale", "a", at=[A]),
-    }
-
+@pytest.mark.parametrize(
+    "followed",
+    [
+        pytest.param(task("measure", "a", mood="skip"), id="as a whole"),
+        pytest.param(task("pale", "a", at=[A]), id="in its one item"),
+        pytest.param(task("pale", "a", at=[A, B]), id="in all its items"),
+    ],
+)
+def test_a_task_that_follows_a_skipped_one_is_skipped_and_says_so(followed):
     async def scenario(house: House) -> dict[str, Outcome]:
-        return await house.outcomes(followed[type_], task("weigh", "b", of="a"))
+        return await house.outcomes(followed, task("weigh", "b", of="a"))
 
     pale = measuring("pale", refusing(RegionNotFound, REFUSAL))
     outcomes = in_house(scenario, measuring("measure"), pale, measuring("weigh"))
@@ -832,14 +848,18 @@ def test_a_task_that_follows_a_skipped_one_is_skipped_and_says_so(type_):
     assert fault.caused_by.stage == "task 'a'"
 
 
-def test_the_box_of_an_item_that_was_skipped_is_missing_with_a_word_on_why():
+@pytest.mark.parametrize("error", [RegionNotFound(REFUSAL), ModelUnavailable(REFUSAL)], ids=repr)
+def test_a_task_goes_on_with_the_boxes_of_the_items_that_did_not_fail(error):
+    """As the followed task itself does, which is a success with a warning."""
+
     async def scenario(house: House) -> dict[str, Outcome]:
         return await house.outcomes(task("measure", "a", at=[A, B, C]), task("weigh", "b", of="a"))
 
-    pale = measuring("measure", refusing_at(B, RegionNotFound(REFUSAL)))
-    outcome = in_house(scenario, pale, measuring("weigh"))["b"]
-    assert boxes(outcome) == [A, C]
-    assert any(REFUSAL in warning for warning in outcome.warnings)
+    outcomes = in_house(scenario, measuring("measure", refusing_at(B, error)), measuring("weigh"))
+    assert outcomes["a"].fault is None
+    assert outcomes["b"].fault is None
+    assert boxes(outcomes["b"]) == [A, C]
+    assert any(REFUSAL in warning for warning in outcomes["b"].warnings)
 
 
 def test_a_task_that_follows_a_failed_one_names_it():
@@ -1080,6 +1100,7 @@ def test_the_deadline_counts_while_the_picture_waits_to_be_decoded():
 
     in_time, run = in_house(scenario, measuring("measure"), lanes=1)
     assert in_time
+    assert run.info is None
     assert by_id(run)["t"].fault.code == "deadline_exceeded"
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -169,10 +169,20 @@ def test_a_load_holds_up_no_lane():
     in_loop(scenario, lanes=1)
 
 
-def test_engines_of_different_names_are_different():
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(replace(spec(ToyEngine), name="other"), id="another name"),
+        pytest.param(replace(spec(ToyEngine), weights=ToyWeights(fingerprint="fedcba")), id="other weights"),
+    ],
+)
+def test_another_engine_is_loaded_for_itself(other):
     async def scenario(pool: Pool) -> None:
-        first, second = spec(ToyEngine, "first"), spec(ToyEngine, "second")
-        assert await pool.load(first) is not await pool.load(second)
+        toy = spec(ToyEngine)
+        engine = await pool.load(toy)
+        assert pool.state(other) is EngineState.ON_DISK
+        assert await pool.load(other) is not engine
+        assert await pool.load(toy) is engine
 
     in_loop(scenario)
 
