@@ -1,13 +1,12 @@
 """Immutable results: the image, its regions and crops, and what operations make of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from pydantic_core import to_json
 
 from app.core.geometry import Box, Point
 from app.core.key import digest
@@ -167,16 +166,21 @@ def size_in_bytes(value: Any) -> int:
     match value:
         case Vector():
             return overhead + value.values.nbytes
+        case np.ndarray():
+            return overhead + value.nbytes
         case EncodedImage():
             return overhead + len(value.base64 or "")
+        case str() | bytes():
+            return overhead + len(value)
         case BaseModel():
             # Python objects take several times the bytes of their JSON.
             return overhead + 4 * len(value.model_dump_json())
         case Detections():
             return overhead * (1 + len(value.regions))
-        case np.ndarray():
-            return overhead + value.nbytes
-        case ImageInfo() | Box():
+        case Mapping():
+            return overhead + sum(size_in_bytes(name) + size_in_bytes(part) for name, part in value.items())
+        case Box():
             return overhead
-        case _:
-            return overhead + 4 * len(to_json(value, fallback=repr))
+        case list() | tuple() | set() | frozenset():
+            return overhead + sum(map(size_in_bytes, value))
+    return overhead

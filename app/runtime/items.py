@@ -61,23 +61,30 @@ def expanded(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: Ima
         return NodeResult(fault=fault, warnings=warnings)
     arguments: dict[str, Any] = {}
     if "found" in inputs:
-        feeder = plan.nodes[node.inputs["found"]]
-        found: list[Region] = []
-        for item in inputs["found"].items:
-            if item.fault is not None:
-                fault = as_dependency(item.fault, stage_name(plan, feeder.id))
-                if fault.status == "error" or len(inputs["found"].items) == 1:
-                    return NodeResult(fault=fault, warnings=warnings)
-                warnings = (*warnings, fault.message)
-            elif feeder.operation.finds is not None:
-                found.extend(feeder.operation.finds(item.region, item.value))
-        arguments["found"] = found
+        located, faults = _located(inputs["found"], plan, node.inputs["found"])
+        if faults and len(faults) == len(inputs["found"].items):
+            return NodeResult(fault=faults[0], warnings=warnings)
+        warnings = (*warnings, *(fault.message for fault in faults))
+        arguments["found"] = located
     try:
         selection = node.operation.run(image=info, params=node.params, **arguments)
     except TaskError as error:
         return NodeResult(fault=error.fault(), warnings=warnings)
     items = tuple(Item(region.key(info.sha256), region) for region in selection.regions)
     return NodeResult(items, warnings=unique([*warnings, *selection.warnings]))
+
+
+def _located(found: NodeResult, plan: Plan, node_id: str) -> tuple[list[Region], list[Fault]]:
+    """The regions that the items of a node located, and the faults of those that failed."""
+    finds = plan.nodes[node_id].operation.finds
+    located: list[Region] = []
+    faults: list[Fault] = []
+    for item in found.items:
+        if item.fault is not None:
+            faults.append(as_dependency(item.fault, stage_name(plan, node_id)))
+        elif finds is not None:
+            located.extend(finds(item.region, item.value))
+    return located, faults
 
 
 def rows_of(node: Node, inputs: Mapping[str, NodeResult], plan: Plan) -> list[Row]:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from app.core.errors import Internal, ModelUnavailable
-from app.core.operation import EngineSpec, Operation
+from app.core.operation import EngineSpec, Operation, engine_key
 from app.core.plan import Node
 from app.runtime.batcher import Batcher, Computed
 
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_RETRY_LOAD_AFTER_SECONDS = 30.0
 _REMEMBERED_COSTS = 64
 
 
@@ -48,13 +47,15 @@ class Pool:
 
     Args:
         lanes: how many computations run at once, each on one thread.
+        retry_load_after: seconds for which an engine that could not be loaded is not tried again.
     """
 
-    def __init__(self, lanes: int) -> None:
+    def __init__(self, lanes: int, retry_load_after: float = 30.0) -> None:
+        self._retry_load_after = retry_load_after
         self._batcher = Batcher(lanes)
         # Loading takes seconds, and must hold up neither a lane nor another engine that is ready.
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str | None, _Slot] = {}
         self._costs: dict[str, deque[float]] = {}
 
     def choose(self, operation: Operation) -> EngineSpec | None:
@@ -134,7 +135,7 @@ class Pool:
         slot = self._slot(spec)
         if slot.state is EngineState.READY:
             return slot.engine
-        retry_at = slot.failed_at + _RETRY_LOAD_AFTER_SECONDS
+        retry_at = slot.failed_at + self._retry_load_after
         if slot.state is EngineState.FAILED and time.monotonic() < retry_at:
             raise ModelUnavailable(slot.problem)
         if slot.loading is None:
@@ -164,7 +165,7 @@ class Pool:
         return engine
 
     def _slot(self, spec: EngineSpec) -> _Slot:
-        return self._slots.setdefault(spec.name, _Slot())
+        return self._slots.setdefault(engine_key(spec), _Slot())
 
 
 def _loaded_and_warm(spec: EngineSpec) -> Any:
