@@ -50,9 +50,10 @@ async def analyze_image(request: Request[Any, Any, Any], room: NamedDependency[R
 async def analyze_image_upload(
     request: Request[Any, Any, Any], room: NamedDependency[Room]
 ) -> Response[bytes]:
+    # A client may take its time to send: it holds no place meanwhile.
+    upload = await upload_body(request, room.limits.max_image_bytes)
+    tasks = unique_tasks(upload.tasks)
     async with room.place():
-        upload = await upload_body(request, room.limits.max_image_bytes)
-        tasks = unique_tasks(upload.tasks)
         started = time.perf_counter()
         return await _analyzed(room, f"uploaded:{upload.name}", upload.data, tasks, started, 0.0)
 

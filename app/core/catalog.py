@@ -23,7 +23,7 @@ def data_schema(operation: Operation) -> dict[str, Any]:
 
 
 def allowed_targets(operation: Operation) -> list[str]:
-    return target_names(operation.params)
+    return list(target_names(operation.params))
 
 
 def other_targets(operation: Operation) -> list[str]:

@@ -1,5 +1,6 @@
 """Targets: the param that chooses the regions of the image which an operation works on."""
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -97,15 +98,17 @@ class RegionParams(TargetParams):
     """How the crop in the answer is encoded; `none` leaves it out."""
 
 
-def target_names(params: type[Params]) -> list[str]:
+@cache
+def target_names(params: type[Params]) -> tuple[str, ...]:
     """The named targets that these params take, in the order of their declaration."""
-    return [name for variant in _variants(params) for name in _names(variant)]
+    return tuple(name for variant in _variants(params) for name in _names(variant))
 
 
-def target_forms(params: type[Params]) -> list[str]:
+@cache
+def target_forms(params: type[Params]) -> tuple[str, ...]:
     """Every form of target that these params take, for people."""
     forms = [f'{{"{field}": ...}}' for variant in _variants(params) for field in variant.get("required", [])]
-    return [*target_names(params), *forms]
+    return (*target_names(params), *forms)
 
 
 def _names(variant: dict[str, Any]) -> list[str]:
