@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -52,10 +52,9 @@ def client(room: Room) -> Iterator[TestClient[Any]]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def server_url(room: Room) -> Iterator[str]:
-    """The same application behind a real server on a free loopback port, every engine loaded."""
-    asyncio.run(load_engines(room))
+@contextmanager
+def served(room: Room) -> Iterator[str]:
+    """The application behind a real server on a free loopback port; gives its URL."""
     config = uvicorn.Config(build_app(room, "0", nothing_to_load), port=0, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")
@@ -67,6 +66,14 @@ def server_url(room: Room) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def server_url(room: Room) -> Iterator[str]:
+    """The real operations behind a real server, every engine loaded."""
+    asyncio.run(load_engines(room))
+    with served(room) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

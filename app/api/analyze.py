@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 
 from app.api.answers import image_facts, json_response, results
 from app.api.bodies import JSON_BODY_MAX_BYTES, json_body, unique_tasks, upload_body
+from app.api.connection import while_connected
 from app.api.openapi import documented
 from app.api.request_id import request_id
 from app.api.room import Room
@@ -34,10 +35,7 @@ async def analyze_image(request: Request[Any, Any, Any], room: NamedDependency[R
     body = await json_body(request, AnalyzeRequest)
     tasks = unique_tasks(body.tasks)
     async with room.place():
-        started = time.perf_counter()
-        data = await room.fetcher.fetch(body.image_url)
-        fetch_ms = (time.perf_counter() - started) * 1000
-        return await _analyzed(room, body.image_url, data, tasks, started, fetch_ms)
+        return await while_connected(request, _fetched_and_analyzed(room, body.image_url, tasks))
 
 
 @post(
@@ -54,8 +52,15 @@ async def analyze_image_upload(
     upload = await upload_body(request, room.limits.max_image_bytes)
     tasks = unique_tasks(upload.tasks)
     async with room.place():
-        started = time.perf_counter()
-        return await _analyzed(room, f"uploaded:{upload.name}", upload.data, tasks, started, 0.0)
+        work = _analyzed(room, f"uploaded:{upload.name}", upload.data, tasks, time.perf_counter(), 0.0)
+        return await while_connected(request, work)
+
+
+async def _fetched_and_analyzed(room: Room, url: str, tasks: Sequence[Task]) -> Response[bytes]:
+    started = time.perf_counter()
+    data = await room.fetcher.fetch(url)
+    fetch_ms = (time.perf_counter() - started) * 1000
+    return await _analyzed(room, url, data, tasks, started, fetch_ms)
 
 
 async def _analyzed(

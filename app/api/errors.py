@@ -8,6 +8,7 @@ from litestar.exceptions import HTTPException
 
 from app.api.answers import json_response
 from app.core.errors import (
+    ClientLeft,
     ImageTooLarge,
     ImageUnavailable,
     ImageUnreadable,
@@ -24,6 +25,8 @@ STATUS: dict[type[RequestError], int] = {
     ImageUnreadable: 400,
     ImageTooLarge: 413,
     Overloaded: 503,
+    # For the log: nobody is there to read it.
+    ClientLeft: 499,
 }
 
 

@@ -37,7 +37,8 @@ class Room:
     fetcher: Fetcher
     decode_limits: DecodeLimits
     limits: RequestLimits
-    _working: int = field(default=0, init=False)
+    working: int = field(default=0, init=False)
+    """How many requests are worked on now."""
 
     def source(self, data: bytes) -> ImageSource:
         return ImageSource(data, self.pool, self.cache, self.decode_limits)
@@ -53,13 +54,13 @@ class Room:
         Raises:
             Overloaded: all are taken.
         """
-        if self._working >= self.limits.max_requests:
+        if self.working >= self.limits.max_requests:
             raise Overloaded(
-                f"The server is working on {self._working} requests, as many as it takes; try again.",
+                f"The server is working on {self.working} requests, as many as it takes; try again.",
                 retry_after=_RETRY_AFTER_SECONDS,
             )
-        self._working += 1
+        self.working += 1
         try:
             yield
         finally:
-            self._working -= 1
+            self.working -= 1

@@ -7,7 +7,8 @@ SightgraphError
 │   ├── ImageUnavailable        its image cannot be downloaded
 │   ├── ImageUnreadable         its image cannot be decoded
 │   ├── ImageTooLarge           its upload is over the limit
-│   └── Overloaded              the server is full; try again later
+│   ├── Overloaded              the server is full; try again later
+│   └── ClientLeft              nobody waits for the answer any more
 └── TaskError                   one task, or one item of it, has no result
     ├── Skipped                 nothing was done; asking again gives the same
     │   ├── UnsupportedOperation
@@ -68,6 +69,10 @@ class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ClientLeft(RequestError):
+    """The client closed its connection before the answer."""
 
 
 @dataclass(frozen=True, slots=True)
