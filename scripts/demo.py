@@ -38,9 +38,9 @@ SHOWN = [
         "params": {"target": {"task": "face"}, "crop_format": "jpeg"},
     },
     {
-        "operation_id": "corner",
+        "operation_id": "rocket",
         "type": "crop",
-        "params": {"target": {"bbox": [0, 0, 128, 128]}, "crop_format": "webp"},
+        "params": {"target": {"bbox": [340, 0, 510, 300]}, "crop_format": "webp"},
     },
 ]
 
@@ -90,7 +90,7 @@ def main(out: Path, patience: float) -> None:
     answer = response.json()
     (out / "answer.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
     (out / "plan.mmd").write_text(drawing.text, encoding="utf-8")
-    draw_boxes(photo, answer).save(out / "boxes.png")
+    draw_boxes(photo, tasks, answer).save(out / "boxes.png")
     console.print(table_of(tasks, answer))
     nodes = answer["timings_ms"]["nodes"]
     console.print(
@@ -161,28 +161,32 @@ def _short(data: Any) -> str:
     return str(data)[:60]
 
 
-def draw_boxes(photo: Path, answer: dict[str, Any]) -> PIL.Image.Image:
+def draw_boxes(photo: Path, tasks: list[dict[str, Any]], answer: dict[str, Any]) -> PIL.Image.Image:
     """The photo with every box, point and line of text that was found."""
     image = PIL.Image.open(photo).convert("RGB")
     draw = PIL.ImageDraw.Draw(image)
-    for name, result in answer["results"].items():
+    names: dict[tuple[int, ...], list[str]] = {}
+    for task in tasks:
+        name, result = task["operation_id"], answer["results"][task["operation_id"]]
         for item in result["items"] or []:
-            _draw_box(draw, item["bbox"], name, "#ffd400")
+            names.setdefault(tuple(item["bbox"]), []).append(name)
             for x, y in item["landmarks"] or []:
                 draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill="#00e5ff")
-        if result["cropped_image_bbox"]:
-            _draw_box(draw, result["cropped_image_bbox"], name, "#ff5da2")
         data = result["data"]
+        box = data if task["type"] == "detect_bounding_box" else result["cropped_image_bbox"]
+        if box:
+            names.setdefault(tuple(box), []).append(name)
         if isinstance(data, dict):
             for line in [*data.get("lines", []), *data.get("codes", [])]:
                 corners = [tuple(point) for point in line["polygon"]]
                 draw.line([*corners, corners[0]], fill="#7dff6a", width=2)
+    for (xmin, ymin, xmax, ymax), those in names.items():
+        draw.rectangle((xmin, ymin, xmax - 1, ymax - 1), outline="#ffd400", width=2)
+        label = ", ".join(those)
+        place = draw.textbbox((xmin + 2, max(0, ymin - 14) if ymin else ymin + 2), label)
+        draw.rectangle(place, fill="#202020")
+        draw.text(place[:2], label, fill="#ffd400")
     return image
-
-
-def _draw_box(draw: PIL.ImageDraw.ImageDraw, box: list[int], name: str, colour: str) -> None:
-    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=colour, width=2)
-    draw.text((box[0] + 4, box[1] + 3), name, fill=colour)
 
 
 if __name__ == "__main__":

@@ -99,16 +99,11 @@ def _cause(fault: Fault) -> dict[str, Any]:
 
 
 def _model(planned: PlannedTask, plan: Plan) -> dict[str, Any] | None:
-    if planned.operation is None or planned.node is None:
+    maker = plan.maker(planned)
+    if maker is None:
         return None
-    node = plan.nodes[planned.node]
-    engine = node.engine
-    if planned.operation.model_of is not None:
-        # The engine behind the need: the last one before it.
-        behind = plan.upstream(node.inputs[planned.operation.model_of])
-        engines = [each.engine for each in plan.nodes.values() if each.id in behind and each.engine]
-        engine = engines[-1] if engines else None
-    space = planned.operation.space(engine) if planned.operation.output is Vector else None
+    engine, operation = maker.engine, maker.operation
+    space = operation.space(engine) if operation.output is Vector else None
     if engine is None and space is None:
         return None
     return {

@@ -112,7 +112,7 @@ class TaskResult(BaseModel):
     model: Model | None
     """What made the data."""
     timing_ms: float
-    """Computing time of the task's own stage; 0 when it came from the cache."""
+    """Computing time of the stage that made the data; 0 when it came from the cache."""
 
 
 class ImageFacts(BaseModel):

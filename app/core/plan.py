@@ -63,6 +63,21 @@ class Plan:
                     waiting.append(source)
         return reached
 
+    def maker(self, task: PlannedTask) -> Node | None:
+        """The node that made a task's data; None for a refused task.
+
+        It is the task's own, but for an operation that only passes on what a stage before it found: then it
+        is the last node with an engine behind that need.
+        """
+        if task.node is None:
+            return None
+        own = self.nodes[task.node]
+        if own.operation.model_of is None:
+            return own
+        behind = self.upstream(own.inputs[own.operation.model_of])
+        with_engine = [node for node in self.nodes.values() if node.id in behind and node.engine]
+        return with_engine[-1] if with_engine else own
+
     def users(self) -> dict[str, list[str]]:
         """For every node, the ids of the tasks that share it, in the order of the request."""
         users: dict[str, list[str]] = {node_id: [] for node_id in self.nodes}

@@ -22,7 +22,10 @@ class TaskItem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A task's answer. A task on one region has at most one item."""
+    """A task's answer. A task on one region has at most one item.
+
+    `ms` is the computing time of the node that made the data; 0 when that came from the cache.
+    """
 
     planned: PlannedTask
     items: tuple[TaskItem, ...] = ()
@@ -47,7 +50,7 @@ class Run:
 def run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]) -> Run:
     return Run(
         info,
-        outcomes=tuple(outcome_of(task, results) for task in plan.tasks),
+        outcomes=tuple(outcome_of(task, plan, results) for task in plan.tasks),
         node_ms={
             node_id: round(result.ms, 3)
             for node_id, result in results.items()
@@ -56,12 +59,14 @@ def run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]
     )
 
 
-def outcome_of(task: PlannedTask, results: Mapping[str, NodeResult]) -> Outcome:
+def outcome_of(task: PlannedTask, plan: Plan, results: Mapping[str, NodeResult]) -> Outcome:
+    maker = plan.maker(task)
+    ms = results[maker.id].ms if maker else 0.0
     if task.fault is not None or task.node is None:
         return Outcome(task, fault=task.fault)
     result = results[task.node]
     if result.fault is not None:
-        return Outcome(task, fault=result.fault, warnings=result.warnings)
+        return Outcome(task, fault=result.fault, warnings=result.warnings, ms=ms)
     crops: Sequence[Item | None] = [None] * len(result.items)
     warnings = result.warnings
     if task.crop is not None:
@@ -77,7 +82,7 @@ def outcome_of(task: PlannedTask, results: Mapping[str, NodeResult]) -> Outcome:
     )
     failed = [item.fault for item in items if item.fault is not None]
     if failed and len(failed) == len(items):
-        return Outcome(task, fault=failed[0], warnings=warnings, ms=result.ms)
+        return Outcome(task, fault=failed[0], warnings=warnings, ms=ms)
     if failed:
         warnings = (*warnings, f"{len(failed)} of {len(items)} items failed.")
-    return Outcome(task, items, warnings=warnings, ms=result.ms)
+    return Outcome(task, items, warnings=warnings, ms=ms)
