@@ -44,6 +44,7 @@ def build_room(settings: Settings, registry: Registry | None = None) -> Room:
         limits=RequestLimits(
             max_image_bytes=settings.max_image_bytes,
             max_requests=settings.max_requests,
+            max_pixels_at_once=settings.max_pixels_at_once,
             seconds=settings.request_timeout,
         ),
     )

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
     """The largest image that is decoded."""
 
+    max_pixels_at_once: Annotated[int, Field(ge=1)] = 800_000_000
+    """The pixels of all images that are worked on at once, three bytes each; one more image is told to
+    come back (503)."""
+
     fetch_timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds for the whole download of an image URL."""
 

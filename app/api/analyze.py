@@ -3,6 +3,7 @@
 body -> tasks -> plan (core.resolver) -> run (runtime.executor) -> answer (api.answers)
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from app.api.request_id import request_id
 from app.api.room import Room
 from app.api.schemas import AnalyzeRequest, AnalyzeResponse
 from app.core.resolver import Task, resolve
+from app.runtime.decode import pixels_in
 
 # The form's own bytes and the tasks, beside the image.
 FORM_OVERHEAD_BYTES = 2_000_000
@@ -71,10 +73,12 @@ async def _analyzed(
     started: float,
     fetch_ms: float,
 ) -> Response[bytes]:
-    source = room.source(data)
-    plan = resolve(tasks, room.registry, room.pool.choose)
-    left = room.limits.seconds - (time.perf_counter() - started)
-    run = await room.executor.run(plan, source, max(0.0, left))
+    pixels = await asyncio.to_thread(pixels_in, data, room.decode_limits)
+    with room.memory_for(pixels):
+        source = room.source(data)
+        plan = resolve(tasks, room.registry, room.pool.choose)
+        left = room.limits.seconds - (time.perf_counter() - started)
+        run = await room.executor.run(plan, source, max(0.0, left))
     return json_response(
         {
             "image_url": image_url,

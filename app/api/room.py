@@ -1,7 +1,7 @@
 """What the handlers work with: the parts that main joins, handed to every handler by name."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from app.core.artifacts import ImageInfo
@@ -23,6 +23,7 @@ class RequestLimits:
 
     max_image_bytes: int = 25_000_000
     max_requests: int = 64
+    max_pixels_at_once: int = 800_000_000
     seconds: float = 60.0
 
 
@@ -39,6 +40,8 @@ class Room:
     limits: RequestLimits
     working: int = field(default=0, init=False)
     """How many requests are worked on now."""
+    pixels: int = field(default=0, init=False)
+    """How many pixels their images have together."""
 
     def source(self, data: bytes) -> ImageSource:
         return ImageSource(data, self.pool, self.cache, self.decode_limits)
@@ -64,3 +67,22 @@ class Room:
             yield
         finally:
             self.working -= 1
+
+    @contextmanager
+    def memory_for(self, pixels: int) -> Iterator[None]:
+        """Memory for an image among those that are worked on at once. One alone always has it.
+
+        Raises:
+            Overloaded: the others fill it.
+        """
+        if self.pixels and self.pixels + pixels > self.limits.max_pixels_at_once:
+            raise Overloaded(
+                f"The images that the server is working on have {self.pixels:,} pixels; "
+                f"{pixels:,} more are too many at once; try again.",
+                retry_after=_RETRY_AFTER_SECONDS,
+            )
+        self.pixels += pixels
+        try:
+            yield
+        finally:
+            self.pixels -= pixels

@@ -8,6 +8,8 @@ import hashlib
 import io
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,24 +64,12 @@ def decode(data: bytes, sha256: str, limits: DecodeLimits) -> Image:
     Raises:
         ImageUnreadable: not one of the formats, over the pixel limit, or broken.
     """
-    if not data:
-        raise ImageUnreadable("the file is empty")
-    try:
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_size(opened.size, limits)
-            turned = _turned_by_decoder(opened)
-            opened.load()
-            facts = _facts(opened, turned)
-            pixels = _upright_rgb(opened)
-            format_, mode = _format_name(opened), opened.mode
-    except ImageUnreadable:
-        raise
-    except PIL.UnidentifiedImageError:
-        raise ImageUnreadable(f"the file is not an image in a known format ({_SHOWN_FORMATS})") from None
-    except Exception as error:
-        # A hostile file can raise nearly anything inside a decoder.
-        log.info("undecodable image %s: %r", sha256[:12], error)
-        raise ImageUnreadable("the file is damaged or incomplete") from error
+    with _opened(data, limits) as opened:
+        turned = _turned_by_decoder(opened)
+        opened.load()
+        facts = _facts(opened, turned)
+        pixels = _upright_rgb(opened)
+        format_, mode = _format_name(opened), opened.mode
     height, width = pixels.shape[:2]
     info = ImageInfo(
         sha256=sha256,
@@ -91,6 +81,35 @@ def decode(data: bytes, sha256: str, limits: DecodeLimits) -> Image:
         **facts,
     )
     return Image(info, pixels)
+
+
+def pixels_in(data: bytes, limits: DecodeLimits) -> int:
+    """The number of pixels that decoding a file would give, from its header alone.
+
+    Raises:
+        ImageUnreadable: not one of the formats, over the pixel limit, or broken so far.
+    """
+    with _opened(data, limits) as opened:
+        return opened.width * opened.height
+
+
+@contextmanager
+def _opened(data: bytes, limits: DecodeLimits) -> Iterator[PIL.Image.Image]:
+    """The file with its header read and its size checked. Whatever goes wrong inside refuses the image."""
+    if not data:
+        raise ImageUnreadable("the file is empty")
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_size(opened.size, limits)
+            yield opened
+    except ImageUnreadable:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageUnreadable(f"the file is not an image in a known format ({_SHOWN_FORMATS})") from None
+    except Exception as error:
+        # A hostile file can raise nearly anything inside a decoder.
+        log.info("undecodable image: %r", error)
+        raise ImageUnreadable("the file is damaged or incomplete") from error
 
 
 def _check_size(size: tuple[int, int], limits: DecodeLimits) -> None:

@@ -44,3 +44,29 @@ def test_a_place_is_free_again_after_its_request(registry):
         room.pool.close()
 
     asyncio.run(scenario())
+
+
+def test_images_that_are_too_large_together_are_told_to_come_back(client, room, astronaut_png):
+    def upload():
+        return client.post(
+            "/analyze_image_upload/",
+            files={"image_file": ("x.png", astronaut_png)},
+            data={"tasks_json": '[{"operation_id": "a", "type": "crop"}]'},
+        )
+
+    before, room.limits = room.limits, RequestLimits(max_pixels_at_once=1000 + 512 * 512)
+    try:
+        with room.memory_for(1001):
+            refused = upload()
+        with room.memory_for(1000):
+            taken = upload()
+        alone = RequestLimits(max_pixels_at_once=1)
+        room.limits = alone
+        large = upload()
+    finally:
+        room.limits = before
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert "262,144" in refused.json()["detail"]
+    assert taken.status_code == large.status_code == 200
+    assert room.pixels == 0
