@@ -1,8 +1,13 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
+import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
+
+# After this, requests that are still running are cut off.
+STOP_WITHIN_SECONDS = 20
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +49,26 @@ def serve(host: str, port: int, offline: bool) -> None:
         raise click.ClickException(f"a setting is wrong: {explain(problems)}") from None
     except RegistryError as error:
         raise click.ClickException(f"an operation is declared wrongly: {error}") from None
-    uvicorn.run(app, host=host, port=port, log_config=LOGGING, server_header=False)
+    for name in unknown_settings(os.environ, Settings.model_fields):
+        click.echo(f"Warning: {name} is no setting of this server.", err=True)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=LOGGING,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_WITHIN_SECONDS,
+    )
+    # A port that is taken ends the start here, before any model is loaded.
+    uvicorn.Server(config).run(sockets=[config.bind_socket()])
+
+
+def unknown_settings(environment: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The variables that look like settings and are none."""
+    names = {f"SIGHTGRAPH_{name}".upper() for name in known}
+    return sorted(
+        name for name in environment if name.upper().startswith("SIGHTGRAPH_") and name.upper() not in names
+    )
 
 
 LOGGING: dict[str, Any] = {

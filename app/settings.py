@@ -12,7 +12,7 @@ def _available_cores() -> int:
 
 
 class Settings(BaseSettings):
-    """Every setting. An unknown value stops the start-up with a message that names it."""
+    """Every setting. A value that does not fit stops the start-up with a message that names it."""
 
     model_config = SettingsConfigDict(env_prefix="SIGHTGRAPH_", frozen=True, use_attribute_docstrings=True)
 

@@ -88,7 +88,11 @@ def regions(image: ImageInfo, params: SelectionParams, found: Sequence[Region] =
 def _where(params: SelectionParams) -> str:
     if params.face_context == "whole_image":
         return ""
-    return ' in the prominent person (with face_context "whole_image" it is looked for everywhere)'
+    # Whether there was a person is not known here: this is true with one and without.
+    return (
+        " in the prominent person, or in the whole image where no person was found"
+        ' (face_context "whole_image" always looks everywhere)'
+    )
 
 
 def _given_box(asked: Box, image: Box) -> Selection:

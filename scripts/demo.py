@@ -147,9 +147,10 @@ def table_of(tasks: list[dict[str, Any]], answer: dict[str, Any]) -> Table:
 def short_form(result: dict[str, Any]) -> str:
     if result["items"] is not None:
         return f"{len(result['items'])} items: " + "; ".join(
-            f"{item['bbox']} {_short(item['data'])}" for item in result["items"]
+            f"{item['bbox']}" + ("" if item["data"] == item["bbox"] else f" {_short(item['data'])}")
+            for item in result["items"]
         )
-    return _short(result["data"])
+    return "nothing found" if result["data"] is None else _short(result["data"])
 
 
 def _short(data: Any) -> str:

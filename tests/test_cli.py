@@ -15,7 +15,8 @@ import PIL.Image
 import pytest
 from click.testing import CliRunner
 
-from app.cli import main
+from app.cli import main, unknown_settings
+from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,6 +62,28 @@ def test_a_wrong_setting_stops_the_start_by_name(name, value):
     assert result.exit_code == 1
     assert f"SIGHTGRAPH_{name}" in result.output
     assert value in result.output
+
+
+def test_a_variable_that_is_no_setting_is_noticed():
+    named = ["SIGHTGRAPH_LANE", "SIGHTGRAPH_LANES", "sightgraph_offline", "HOME", "SIGHTGRAPHS"]
+    assert unknown_settings(named, Settings.model_fields) == ["SIGHTGRAPH_LANE"]
+
+
+def test_a_port_that_is_taken_ends_the_start_at_once():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", "serve", "--port", str(taken.getsockname()[1])],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode != 0
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "engine" not in done.stderr
 
 
 def test_help_names_the_commands():

@@ -12,7 +12,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
 from app.api.answers import image_facts, json_response, results
-from app.api.bodies import JSON_BODY_MAX_BYTES, json_body, unique_tasks, upload_body
+from app.api.bodies import JSON_BODY_MAX_BYTES, in_time, json_body, unique_tasks, upload_body
 from app.api.connection import while_connected
 from app.api.openapi import documented
 from app.api.request_id import request_id
@@ -34,7 +34,7 @@ FORM_OVERHEAD_BYTES = 2_000_000
     responses=documented(AnalyzeResponse, 400, 413, 503),
 )
 async def analyze_image(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:
-    body = await json_body(request, AnalyzeRequest)
+    body = await in_time(json_body(request, AnalyzeRequest), room.limits.seconds)
     tasks = unique_tasks(body.tasks)
     async with room.place():
         return await while_connected(request, _fetched_and_analyzed(room, body.image_url, tasks))
@@ -51,7 +51,7 @@ async def analyze_image_upload(
     request: Request[Any, Any, Any], room: NamedDependency[Room]
 ) -> Response[bytes]:
     # A client may take its time to send: it holds no place meanwhile.
-    upload = await upload_body(request, room.limits.max_image_bytes)
+    upload = await in_time(upload_body(request, room.limits.max_image_bytes), room.limits.seconds)
     tasks = unique_tasks(upload.tasks)
     async with room.place():
         work = _analyzed(room, f"uploaded:{upload.name}", upload.data, tasks, time.perf_counter(), 0.0)

@@ -1,6 +1,7 @@
 """Reading requests: JSON and multipart bodies to validated models, with messages that name the field."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -14,6 +15,7 @@ from app.core.errors import ImageTooLarge, MalformedRequest
 from app.core.resolver import Task
 from app.core.wording import explain
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 _TASKS: pydantic.TypeAdapter[list[TaskRequest]] = pydantic.TypeAdapter(Tasks)
@@ -29,17 +31,33 @@ class Upload(NamedTuple):
     tasks: list[TaskRequest]
 
 
+async def in_time(reading: Coroutine[Any, Any, T], seconds: float) -> T:
+    """A body that arrives within a time.
+
+    Raises:
+        MalformedRequest: it does not.
+    """
+    try:
+        return await asyncio.wait_for(reading, seconds)
+    except TimeoutError:
+        raise MalformedRequest(f"body: did not arrive within {seconds:g} seconds") from None
+
+
 async def json_body(request: Request[Any, Any, Any], model: type[Model]) -> Model:
     """The body of a request as a model.
 
     Raises:
         MalformedRequest: it is no JSON, or not of the model's form.
     """
-    value = _parsed(await request.body(), "body")
+    body = await request.body()
+    if request.content_type[0] == "multipart/form-data" and body.startswith(b"--"):
+        raise MalformedRequest("body: JSON is needed here; uploads go to /analyze_image_upload/")
+    value = _parsed(body, "body")
     try:
         return model.model_validate(value)
     except pydantic.ValidationError as error:
-        raise MalformedRequest(explain(error.errors(include_url=False))) from None
+        known = [*model.model_fields, *TaskRequest.model_fields]
+        raise MalformedRequest(explain(error.errors(include_url=False), known=known)) from None
 
 
 async def upload_body(request: Request[Any, Any, Any], max_image_bytes: int) -> Upload:
@@ -55,10 +73,14 @@ async def upload_body(request: Request[Any, Any, Any], max_image_bytes: int) -> 
     try:
         unknown = sorted(form.keys() - {"image_file", "tasks_json"})
         if unknown:
-            raise MalformedRequest(f"{unknown[0][:64]}: is not a known field of the form")
+            raise MalformedRequest(
+                f"{unknown[0][:64]}: is not a known field of the form, which has image_file and tasks_json"
+            )
         image = _single(form, "image_file")
         if not isinstance(image, UploadFile):
-            raise MalformedRequest("image_file: must be a file part with a file name")
+            raise MalformedRequest(
+                "image_file: must be a file part with a file name (as curl -F image_file=@photo.jpg sends it)"
+            )
         data = await image.read(max_image_bytes + 1)
         if len(data) > max_image_bytes:
             raise ImageTooLarge(f"image_file: is over {max_image_bytes:,} bytes")
@@ -100,7 +122,9 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, Any]:
         raise
     except (ValueError, LookupError):
         # A part that is not text in the charset that it names.
-        raise MalformedRequest("body: a part of the form cannot be read as text") from None
+        raise MalformedRequest(
+            "body: a part of the form cannot be read as text; an image_file needs a file name"
+        ) from None
 
 
 def _single(form: dict[str, Any], name: str) -> Any:
@@ -117,7 +141,9 @@ def _tasks(text: str | bytes) -> list[TaskRequest]:
     try:
         return _TASKS.validate_python(_parsed(text, "tasks_json"))
     except pydantic.ValidationError as error:
-        raise MalformedRequest(explain(error.errors(include_url=False), root="tasks_json")) from None
+        raise MalformedRequest(
+            explain(error.errors(include_url=False), root="tasks_json", known=TaskRequest.model_fields)
+        ) from None
 
 
 def _parsed(text: str | bytes, name: str) -> Any:

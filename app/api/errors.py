@@ -19,6 +19,9 @@ from app.core.errors import (
 
 log = logging.getLogger(__name__)
 
+# Litestar's word for a connection that closes before the body is complete.
+_LEFT_WHILE_SENDING = "client disconnected prematurely"
+
 STATUS: dict[type[RequestError], int] = {
     MalformedRequest: 400,
     ImageUnavailable: 400,
@@ -37,9 +40,21 @@ def refuse(request: Request[Any, Any, Any], error: RequestError) -> Response[byt
 
 def refuse_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Litestar's own refusals: an unknown path, a wrong method, a body over the limit."""
+    if error.detail == _LEFT_WHILE_SENDING:
+        return refuse(request, ClientLeft("The client left while it was sending."))
     if error.status_code >= 500:
         return fail(request, error)
-    return json_response({"detail": error.detail}, error.status_code, error.headers)
+    return json_response({"detail": _detail(request, error)}, error.status_code, error.headers)
+
+
+def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
+    if error.status_code == 413:
+        limit = request.route_handler.resolve_request_max_body_size()
+        return f"body: is over {limit:,} bytes, the most that this path takes"
+    if isinstance(error.extra, list):
+        # A query that does not fit.
+        return "; ".join(f"{each.get('key')}: {each.get('message')}" for each in error.extra)
+    return error.detail
 
 
 def fail(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

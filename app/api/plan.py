@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from app.api.answers import json_response
-from app.api.bodies import JSON_BODY_MAX_BYTES, json_body, unique_tasks
+from app.api.bodies import JSON_BODY_MAX_BYTES, in_time, json_body, unique_tasks
 from app.api.mermaid import flowchart
 from app.api.openapi import MERMAID, documented
 from app.api.room import Room
@@ -34,7 +34,7 @@ async def show_plan(
         QueryParameter(name="format", description="The form of the answer; else by Accept."),
     ] = None,
 ) -> Response[Any]:
-    body = await json_body(request, PlanRequest)
+    body = await in_time(json_body(request, PlanRequest), room.limits.seconds)
     plan = resolve(unique_tasks(body.tasks), room.registry, room.pool.choose)
     shown = described(plan, room, body.image_sha256)
     if format_ == "mermaid" or (format_ is None and _prefers_mermaid(request)):

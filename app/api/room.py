@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from app.core.artifacts import ImageInfo
+from app.core.artifacts import Image, ImageInfo
 from app.core.errors import Overloaded
 from app.core.registry import Registry
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
 from app.runtime.executor import Executor
 from app.runtime.fetch import Fetcher
+from app.runtime.flights import Flights
 from app.runtime.pool import Pool
 from app.runtime.source import ImageSource, known_facts
 
@@ -38,13 +39,14 @@ class Room:
     fetcher: Fetcher
     decode_limits: DecodeLimits
     limits: RequestLimits
+    _decoding: Flights[Image] = field(default_factory=Flights, init=False)
     working: int = field(default=0, init=False)
     """How many requests are worked on now."""
     pixels: int = field(default=0, init=False)
     """How many pixels their images have together."""
 
     def source(self, data: bytes) -> ImageSource:
-        return ImageSource(data, self.pool, self.cache, self.decode_limits)
+        return ImageSource(data, self.pool, self.cache, self.decode_limits, self._decoding)
 
     def known_image(self, sha256: str) -> ImageInfo | None:
         """The facts of an image that decoded before, while the cache keeps them."""

@@ -33,6 +33,8 @@ class AnalyzeRequest(_Body):
 class PlanRequest(_Body):
     tasks: Tasks
     """What would be done with the image."""
+    image_url: Annotated[str, Field(max_length=8192)] | None = None
+    """As in a request to analyse; not fetched, since the graph does not depend on it."""
     image_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The `image.sha256` of an earlier answer; then the plan tells what of it is cached."""
 

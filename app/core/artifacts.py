@@ -111,6 +111,9 @@ class Vector:
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or self.values.dtype != np.float32:
             raise ValueError(f"a vector is one float32 row, not {self.values.dtype} {self.values.shape}")
+        if self.values.base is not None:
+            # A row of a batch would keep the whole batch alive, and change with it.
+            object.__setattr__(self, "values", self.values.copy())
         self.values.flags.writeable = False
 
 

@@ -60,7 +60,7 @@ class Registry(Mapping[str, Operation]):
         public = self.public
         if type_ in public:
             return public[type_]
-        near = difflib.get_close_matches(type_, public, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(type_, public, n=1, cutoff=0.7)
         hint = f"Did you mean '{near[0]}'?" if near else f"Supported types: {', '.join(public)}."
         raise UnsupportedOperation(f"Unsupported operation type '{shortened(type_)}'. {hint}")
 

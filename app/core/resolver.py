@@ -81,11 +81,13 @@ def validated(operation: Operation, raw: Mapping[str, Any]) -> Params:
                 f"Unsupported target {quoted(raw['target'])} for operation '{operation.type}'. "
                 f"Allowed: {allowed}."
             ) from None
-        raise InvalidParams(f"Invalid params for '{operation.type}': {explain(problems)}") from None
+        raise InvalidParams(
+            f"Invalid params for '{operation.type}': {explain(problems, known=operation.params.model_fields)}"
+        ) from None
 
 
 def _is_unknown_target(problem: ErrorDetails) -> bool:
-    at_target = problem["loc"] in (("target",), ("target", "name"))
+    at_target = problem["loc"] in (("target",), ("target", "@name"))
     return at_target and problem["type"] in ("literal_error", "union_tag_not_found")
 
 

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from app.core.geometry import Box
 from app.core.operation import OUTSIDE_KEY, Params
@@ -31,11 +31,12 @@ class BoxTarget(_TargetShape):
     bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
     """[xmin, ymin, xmax, ymax] in pixels of the upright image; xmax and ymax are exclusive."""
 
-    @model_validator(mode="after")
-    def _encloses_pixels(self) -> "BoxTarget":
-        if self.box.area == 0:
-            raise ValueError("bbox encloses no pixel: xmin < xmax and ymin < ymax are needed")
-        return self
+    @field_validator("bbox")
+    @classmethod
+    def _encloses_pixels(cls, bbox: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        if Box(*bbox).area == 0:
+            raise ValueError("encloses no pixel: xmin < xmax and ymin < ymax are needed")
+        return bbox
 
     @property
     def box(self) -> Box:
@@ -50,20 +51,21 @@ class TaskTarget(_TargetShape):
 
 
 def _kind(target: Any) -> str | None:
+    """The tag of a target's form; messages leave out steps that begin with @."""
     match target:
         case str():
-            return "name"
+            return "@name"
         case BoxTarget() | {"bbox": _}:
-            return "bbox"
+            return "@bbox"
         case TaskTarget() | {"task": _}:
-            return "task"
+            return "@task"
     return None
 
 
 Target = Annotated[
-    Annotated[TargetName, Tag("name")]
-    | Annotated[BoxTarget, Tag("bbox")]
-    | Annotated[TaskTarget, Tag("task")],
+    Annotated[TargetName, Tag("@name")]
+    | Annotated[BoxTarget, Tag("@bbox")]
+    | Annotated[TaskTarget, Tag("@task")],
     Discriminator(_kind),
 ]
 

@@ -1,5 +1,6 @@
 """How messages repeat what a client sent: named by its field, and never at full length."""
 
+import difflib
 import reprlib
 from collections.abc import Iterable
 from typing import Any
@@ -23,28 +24,34 @@ def quoted(value: Any) -> str:
         return shortened(reprlib.repr(value))
 
 
-def explain(problems: Iterable[ErrorDetails], *, root: str = "") -> str:
+def explain(problems: Iterable[ErrorDetails], *, root: str = "", known: Iterable[str] = ()) -> str:
     """pydantic's errors as one line: `field.path[0]: the rule, got the value; ...`.
 
     Args:
         problems: what `ValidationError.errors()` lists.
         root: the name that stands before every path.
+        known: fields, of which the nearest is suggested for one that is not known.
     """
-    told = list(dict.fromkeys(_told(problem, root) for problem in problems))
+    names = list(known)
+    told = list(dict.fromkeys(_told(problem, root, names) for problem in problems))
     more = len(told) - _SHOWN_PROBLEMS
     return "; ".join(told[:_SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _told(problem: ErrorDetails, root: str) -> str:
-    path, previous = root, None
+def _told(problem: ErrorDetails, root: str, known: list[str]) -> str:
+    path = root
     for step in problem["loc"]:
-        # The tag of a union repeats the name of the field that chose it.
-        if step != previous or isinstance(step, int):
-            path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-        previous = step
+        if isinstance(step, int):
+            path += f"[{step}]"
+        # The tag of a union is no step of the client's own.
+        elif not step.startswith("@"):
+            path += f".{step}" if path else step
     match problem["type"]:
         case "missing":
             return f"{shortened(path)}: is required"
         case "extra_forbidden":
-            return f"{shortened(path)}: is not a known field"
-    return f"{shortened(path) or 'body'}: {problem['msg']}, got {quoted(problem['input'])}"
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            return f"{shortened(path)}: is not a known field{hint}"
+    rule = problem["msg"].removeprefix("Value error, ")
+    return f"{shortened(path) or 'body'}: {rule}, got {quoted(problem['input'])}"

@@ -14,12 +14,15 @@ from app.core.geometry import Point
 from app.core.operation import EngineSpec
 from app.engines.base import Engine, grey_crop
 from app.engines.device import one_thread_per_call
+from app.engines.scaling import scaled_to_fit
 from app.engines.weights import Bundled
 
 # The detector scales the shorter side up to 736 px. Thin strips are padded to this shape first, or a strip
 # of 8000x20 would become an image of 294,000x736.
 WIDEST_SHAPE = 8
 SMALLEST_SIDE = 32
+# The package's own bound on the longer side.
+SEARCHED_SIDE = 2000
 # The package's own threshold for a recognised line.
 LOWEST_CONFIDENCE = 0.5
 
@@ -35,9 +38,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """BGR pixels, after `left` and `top` rows and columns of padding were added."""
+    """BGR pixels of the item scaled by `scale`, after `left` columns and `top` rows of padding."""
 
     pixels: Pixels
+    scale: float
     left: int
     top: int
 
@@ -64,19 +68,21 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
     def pre(self, item: Crop) -> Padded:
         import cv2
 
-        height, width = item.pixels.shape[:2]
+        # Scaled first: padding a strip of 80,000x10 at its full size would take gigabytes.
+        scaled = scaled_to_fit(item.pixels, SEARCHED_SIDE)
+        height, width = scaled.pixels.shape[:2]
         tall = max(height, SMALLEST_SIDE, -(-width // WIDEST_SHAPE))
         wide = max(width, SMALLEST_SIDE, -(-height // WIDEST_SHAPE))
         top, left = (tall - height) // 2, (wide - width) // 2
         pixels = cv2.copyMakeBorder(
-            item.pixels[:, :, ::-1],
+            scaled.pixels[:, :, ::-1],
             top,
             tall - height - top,
             left,
             wide - width - left,
             cv2.BORDER_REPLICATE,
         )
-        return Padded(np.asarray(pixels, np.uint8), left, top)
+        return Padded(np.asarray(pixels, np.uint8), scaled.scale, left, top)
 
     def core(self, ready: Sequence[Padded]) -> list[Any]:
         # The reader batches the lines of one image by itself.
@@ -85,12 +91,12 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
     def post(self, raw: Any, ready: Padded, item: Crop) -> list[Line]:
         if raw.boxes is None or raw.txts is None:
             return []
-        shift = np.array([item.box.xmin - ready.left, item.box.ymin - ready.top])
+        padding = np.array([ready.left, ready.top])
         low = np.array([item.box.xmin, item.box.ymin])
         high = np.array([item.box.xmax, item.box.ymax])
         lines = []
         for corners, text, confidence in zip(raw.boxes, raw.txts, raw.scores, strict=True):
-            inside = np.clip(np.asarray(corners) + shift, low, high)
+            inside = np.clip((np.asarray(corners) - padding) / ready.scale + low, low, high)
             polygon = tuple(Point(round(x, 1), round(y, 1)) for x, y in inside.tolist())
             lines.append(Line(text, round(float(confidence), 4), polygon))
         return in_reading_order(lines)

@@ -43,6 +43,7 @@ class Bundled:
         return [folder / name for name in self.files]
 
 
+@cache
 def _installed_version(distribution: str) -> str:
     try:
         return version(distribution)

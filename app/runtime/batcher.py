@@ -6,6 +6,7 @@ it is halved until the item that fails stands alone.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -26,7 +27,7 @@ class Computed(NamedTuple):
     ms: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     item: Any
     answer: "asyncio.Future[Computed]"
@@ -76,7 +77,13 @@ class Batcher:
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._dispatch)
-        return await job.answer
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            # What it holds, a whole image perhaps, must not wait for a lane to be let go.
+            with contextlib.suppress(ValueError):
+                queue.jobs.remove(job)
+            raise
 
     def close(self) -> None:
         """Let what runs finish; drop what waits."""

@@ -159,10 +159,12 @@ def _eight_bit(image: PIL.Image.Image) -> PIL.Image.Image:
         samples = np.asarray(image)
         return PIL.Image.fromarray((samples >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        samples = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        samples = np.nan_to_num(np.asarray(image, dtype=np.float32))
         # 16-bit PNGs arrive as I; floating point images are held to run from 0 to 1 unless they say more.
         high = 65535.0 if image.mode == "I" else 255.0 if samples.max() > 1 else 1.0
-        return PIL.Image.fromarray((np.clip(samples / high, 0, 1) * 255).round().astype(np.uint8))
+        scaled = np.clip(samples, 0, high, out=samples)
+        scaled *= 255 / high
+        return PIL.Image.fromarray(np.round(scaled, out=scaled).astype(np.uint8))
     return image
 
 

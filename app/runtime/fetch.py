@@ -9,7 +9,9 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -51,11 +53,10 @@ class Fetcher:
 
     def __init__(self, limits: FetchLimits, resolve: Resolve | None = None) -> None:
         self._limits = limits
-        backend = _CheckedBackend(limits, resolve or _system_resolve)
+        backend = _CheckedBackend(limits, resolve or SystemResolver())
         self._client = httpx.AsyncClient(
             transport=_CheckedTransport(backend),
-            follow_redirects=True,
-            max_redirects=limits.redirects,
+            follow_redirects=False,
             timeout=limits.seconds,
             trust_env=False,
             headers={
@@ -80,12 +81,14 @@ class Fetcher:
                 return await self._download(url)
         except TimeoutError:
             raise ImageUnavailable(f"no complete answer within {self._limits.seconds:g} seconds") from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+        except httpx.UnsupportedProtocol:
+            raise ImageUnavailable(
+                "only absolute http and https URLs can be fetched (such as https://example.org/a.jpg)"
+            ) from None
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise ImageUnavailable(
                 f"only absolute http and https URLs can be fetched ({shortened(str(error))})"
             ) from None
-        except httpx.TooManyRedirects:
-            raise ImageUnavailable(f"more than {self._limits.redirects} redirects") from None
         except httpx.TimeoutException:
             raise ImageUnavailable("the server did not answer in time") from None
         except httpx.HTTPError as error:
@@ -95,26 +98,34 @@ class Fetcher:
         await self._client.aclose()
 
     async def _download(self, url: str) -> bytes:
+        # httpx would read the body of a redirect, however large, before it follows.
+        for _ in range(self._limits.redirects + 1):
+            async with self._client.stream("GET", url) as response:
+                if response.next_request is None:
+                    return await self._body_of(response)
+                url = str(response.next_request.url)
+        raise ImageUnavailable(f"more than {self._limits.redirects} redirects")
+
+    async def _body_of(self, response: httpx.Response) -> bytes:
         limit = self._limits.max_bytes
-        async with self._client.stream("GET", url) as response:
-            if not response.is_success:
-                raise ImageUnavailable(
-                    f"the server answered {response.status_code} {response.reason_phrase}".strip()
-                )
-            encoding = response.headers.get("content-encoding", "identity")
-            if encoding != "identity":
-                raise ImageUnavailable(
-                    f"the server sent content encoding '{encoding[:32]}', although none was asked for"
-                )
-            declared = response.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) > limit:
+        if not response.is_success:
+            raise ImageUnavailable(
+                f"the server answered {response.status_code} {response.reason_phrase}".strip()
+            )
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise ImageUnavailable(
+                f"the server sent content encoding '{encoding[:32]}', although none was asked for"
+            )
+        declared = response.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise ImageUnavailable(f"the image is over {limit:,} bytes")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > limit:
                 raise ImageUnavailable(f"the image is over {limit:,} bytes")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > limit:
-                    raise ImageUnavailable(f"the image is over {limit:,} bytes")
-            return bytes(body)
+        return bytes(body)
 
 
 def is_public(address: str) -> bool:
@@ -133,9 +144,17 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-async def _system_resolve(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+class SystemResolver:
+    """The system's names, looked up on threads of their own: a lookup cannot be cancelled, and a slow name
+    server must not hold up anything else that needs a thread."""
+
+    def __init__(self, threads: int = 64) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="dns")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(address[0]) for *_, address in found]
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):

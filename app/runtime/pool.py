@@ -4,6 +4,7 @@ The executor talks to engines through `submit` alone, so that a pool on other ma
 """
 
 import asyncio
+import contextvars
 import logging
 import statistics
 import time
@@ -59,9 +60,12 @@ class Pool:
         self._costs: dict[str, deque[float]] = {}
 
     def choose(self, operation: Operation) -> EngineSpec | None:
-        """The engine that serves an operation now: the first of its preference list that works."""
-        working = (spec for spec in operation.engines if self.state(spec) is not EngineState.FAILED)
-        return next(working, operation.engines[0] if operation.engines else None)
+        """The engine that serves an operation now: the first of its preference list that is ready, else the
+        first that may become so, else the first."""
+        order = (EngineState.READY, EngineState.LOADING, EngineState.ON_DISK)
+        ready = [spec for spec in operation.engines if self.state(spec) is EngineState.READY]
+        hopeful = [spec for spec in operation.engines if self.state(spec) in order]
+        return next(iter([*ready, *hopeful, *operation.engines]), None)
 
     def state(self, spec: EngineSpec) -> EngineState:
         return self._slot(spec).state
@@ -111,9 +115,12 @@ class Pool:
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function on a lane. What it raises is raised here."""
 
+        # What it logs belongs to the request that asked.
+        context = contextvars.copy_context()
+
         def compute(items: Sequence[Any]) -> Sequence[Any]:
             try:
-                return [(function(), None)]
+                return [(context.run(function), None)]
             except Exception as error:
                 return [(None, error)]
 

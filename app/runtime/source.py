@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 from app.core.artifacts import Image, ImageInfo
 from app.core.key import digest
@@ -16,17 +15,25 @@ class ImageSource:
     """Decodes a file at most once, on a lane.
 
     The facts of an image that decoded before come from the cache, so that a request whose results are all
-    kept decodes nothing.
+    kept decodes nothing. Sources of one image that share `decoding` decode it once when they need it at the
+    same time.
     """
 
-    def __init__(self, data: bytes, pool: Pool, cache: ResultCache, limits: DecodeLimits) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        pool: Pool,
+        cache: ResultCache,
+        limits: DecodeLimits,
+        decoding: Flights[Image] | None = None,
+    ) -> None:
         self._data = data
         self._pool = pool
         self._cache = cache
         self._limits = limits
         self._digest: str | None = None
         self._image: Image | None = None
-        self._work: Flights[Any] = Flights()
+        self._decoding: Flights[Image] = Flights() if decoding is None else decoding
         self.decode_ms = 0.0
 
     async def info(self) -> ImageInfo:
@@ -44,7 +51,7 @@ class ImageSource:
             ImageUnreadable: it cannot be decoded.
         """
         if self._image is None:
-            self._image = await self._work.join("decode", self._decode)
+            self._image = await self._decoding.join(await self._sha256(), self._decode)
         return self._image
 
     async def _sha256(self) -> str:
@@ -54,9 +61,12 @@ class ImageSource:
 
     async def _decode(self) -> Image:
         sha256 = await self._sha256()
-        started = time.perf_counter()
-        image = await self._pool.call(lambda: decode(self._data, sha256, self._limits))
-        self.decode_ms = (time.perf_counter() - started) * 1000
+
+        def timed() -> tuple[Image, float]:
+            started = time.perf_counter()
+            return decode(self._data, sha256, self._limits), (time.perf_counter() - started) * 1000
+
+        image, self.decode_ms = await self._pool.call(timed)
         self._cache.put(_facts_key(sha256), image.info)
         return image
 

@@ -1,9 +1,11 @@
 """What tasks have in common is done once."""
 
+import asyncio
 from typing import Any
 
 import numpy as np
 
+from app.runtime.source import ImageSource
 from tests.api.test_wire import task
 from tests.images import ASTRONAUT_FACE, astronaut, encoded, figure, noise, pasted
 
@@ -147,3 +149,14 @@ def test_a_task_that_refers_to_a_skipped_one_is_skipped_with_its_cause(analyze):
     assert (of_wrong["status"], of_wrong["error_code"]) == ("skipped", "invalid_reference")
     assert of_wrong["caused_by"]["code"] == "invalid_params"
     assert of_wrong["caused_by"]["stage"] == "task 'wrong'"
+
+
+def test_an_image_that_two_requests_need_at_once_is_decoded_once(room):
+    async def scenario() -> list[ImageSource]:
+        data = photo(77)
+        sources = [room.source(data) for _ in range(3)]
+        images = await asyncio.gather(*(source.image() for source in sources))
+        assert all(image is images[0] for image in images)
+        return sources
+
+    assert sorted(source.decode_ms > 0 for source in asyncio.run(scenario())) == [False, False, True]

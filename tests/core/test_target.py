@@ -128,7 +128,7 @@ def test_a_box_that_is_none_is_refused(bbox, problem):
     with pytest.raises(ValidationError) as refused:
         validated({"bbox": bbox})
     for error in refused.value.errors():
-        assert error["loc"][:2] == ("target", "bbox")
+        assert error["loc"][:2] == ("target", "@bbox")
         assert problem in error["msg"]
 
 

@@ -132,7 +132,7 @@ def test_a_problem_is_told_by_the_path_of_its_field(value, told):
     ("target", "told"),
     [
         ({"bbox": [0, 0, "9", 9]}, 'target.bbox[2]: Input should be a valid integer, got "9"'),
-        ({"bbox": [0, 0, 9, 9], "x": 1}, "target.bbox.x: is not a known field"),
+        ({"bbox": [0, 0, 9, 9], "x": 1}, "target.x: is not a known field"),
         ({"task": ""}, 'target.task: String should have at least 1 character, got ""'),
     ],
 )

@@ -1,10 +1,13 @@
 """Text and codes, read by the real engines."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
+from app.engines.text import RAPIDOCR_TEXT
 from tests.api.test_wire import task
-from tests.images import encoded, page, pasted, plain, qr_code
+from tests.images import crop_of, encoded, page, pasted, plain, qr_code
 
 LINES = ("Sightgraph reads text", "in the order of reading", "on every line of 3")
 
@@ -105,3 +108,23 @@ def test_a_barcode_is_read(analyze, format_, kind, text):
     sheet = pasted(sheet, np.repeat(drawn[:, :, None], 3, axis=2), 100, 100)
     (found,) = analyze(encoded(sheet), task("read_codes"))["results"]["t"]["data"]["codes"]
     assert (found["kind"], found["text"]) == (kind, text)
+
+
+@pytest.mark.parametrize("size", [(200_000, 1), (1, 200_000), (80_000, 10), (5000, 4000)])
+def test_a_strip_is_scaled_before_it_is_padded(room, size):
+    """Padded at its full size, a PNG of a few hundred bytes would take gigabytes."""
+    reader = asyncio.run(room.pool.load(RAPIDOCR_TEXT))
+    prepared = reader.pre(crop_of(plain(*size)))
+    height, width = prepared.pixels.shape[:2]
+    assert max(height, width) <= 2000
+    assert max(height, width) <= 8 * min(height, width)
+
+
+def test_text_of_a_large_image_is_at_its_place(analyze):
+    sheet = pasted(plain(6000, 3000, (255, 255, 255)), page("far away", size=200, width=1200), 4500, 2000)
+    (line,) = analyze(encoded(sheet), task("read_text"))["results"]["t"]["data"]["lines"]
+    assert line["text"] == "far away"
+    xmin, ymin, xmax, ymax = line["bbox"]
+    # The reader searches at a third of the size and draws its boxes generously.
+    assert 4420 <= xmin < xmax <= 5700
+    assert 1940 <= ymin < ymax <= 2300

@@ -1,7 +1,9 @@
 """Batches on lanes: who goes together, in which order, who fails alone, and what survives a failure."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -391,5 +393,34 @@ def test_closing_twice_is_closing_once():
         await batcher.submit("a", double, 1)
         batcher.close()
         batcher.close()
+
+    in_loop(scenario)
+
+
+def test_a_cancelled_item_is_let_go_at_once():
+    """What it holds must not wait for a lane."""
+
+    class Large:
+        pass
+
+    gate = threading.Event()
+
+    async def scenario(batcher: Batcher) -> None:
+        holding = batcher.submit("held", lambda items: [gate.wait(10) for _ in items], 1)
+        held = asyncio.create_task(holding)
+        await asyncio.sleep(0.05)
+        item = Large()
+        seen = weakref.ref(item)
+        waiting = asyncio.create_task(batcher.submit("waiting", double, item))
+        del item
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        del waiting
+        gc.collect()
+        assert seen() is None
+        assert batcher.waiting == 0
+        gate.set()
+        await held
 
     in_loop(scenario)

@@ -375,6 +375,12 @@ def chain(length: int, status: int = 302) -> dict[str, Answer]:
     return steps | {f"/{length}": answer(200, IMAGE)}
 
 
+def test_the_body_of_a_redirect_is_not_read(origin, fetch):
+    """It may be endless: here it stops half-way, which nobody who leaves it unread can notice."""
+    origin.answers["/first"] = answer(302, b"x" * 1000, "Location: /image", length=50_000_000)
+    assert fetch(origin.url("/first"), limits=HURRY) == IMAGE
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_five_redirects_are_followed(origin, fetch, status):
     origin.answers |= chain(5, status)
