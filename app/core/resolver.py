@@ -6,6 +6,7 @@ A task that cannot be resolved carries its fault in the plan and takes no node; 
 touched, unless they refer to it.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +16,10 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from app.core.errors import (
     Fault,
+    Internal,
     InvalidParams,
     InvalidReference,
+    RegistryError,
     TaskError,
     UnsupportedTarget,
 )
@@ -35,6 +38,8 @@ from app.core.plan import IMAGE_NODE, Node, Plan, PlannedTask
 from app.core.registry import Registry
 from app.core.target import target_forms
 from app.core.wording import explain, quoted, shortened
+
+log = logging.getLogger(__name__)
 
 ChooseEngine = Callable[[Operation], EngineSpec | None]
 
@@ -136,6 +141,11 @@ class _Resolution:
             if isinstance(cause, _RefusedTask):
                 fault = replace(fault, caused_by=cause.fault)
             return PlannedTask(task.operation_id, task.type, fault=fault)
+        except Exception as error:
+            # An operation's own `needs` is at fault: that is its task's failure and no one else's.
+            log.error("the needs of %s cannot be resolved", task.type, exc_info=error)
+            fault = Internal("The task cannot be planned; the server's log has the details.").fault()
+            return PlannedTask(task.operation_id, task.type, fault=fault)
         return PlannedTask(task.operation_id, task.type, operation, params, node, crop)
 
     def _add(self, source: Source) -> str:
@@ -145,6 +155,8 @@ class _Resolution:
         if isinstance(source, TaskRef):
             return self._node_of_task(source)
         operation, params = source.operation, source.params
+        if self._registry.get(operation.type) is not operation:
+            raise RegistryError(f"'{operation.type}' is needed, but is not registered")
         inputs = {name: self._add(need) for name, need in operation.needs(params).items()}
         engine = self._choose_engine(operation)
         work = digest(operation.type, operation.version, params.canonical(), engine_key(engine))

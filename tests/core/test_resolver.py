@@ -1,5 +1,6 @@
 """From tasks to a plan: what is shared, what is refused and why, and in which order nodes stand."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -10,13 +11,16 @@ from hypothesis import strategies as st
 
 from app.core.artifacts import Crop
 from app.core.errors import InvalidParams, UnsupportedTarget
+from app.core.geometry import Box
 from app.core.operation import (
     IMAGE,
     OUTSIDE_KEY,
     EngineSpec,
     Needs,
+    NoParams,
     Operation,
     Params,
+    Ref,
     TaskRef,
     operation,
 )
@@ -641,3 +645,33 @@ def test_any_web_of_references_gives_a_sound_plan(tasks):
     while fresh := {name for name in names - sound if needed[name] <= sound}:
         sound |= fresh
     assert {name for name, code in answered(plan).items() if code is None} == sound
+
+
+class Deep(Params):
+    deep: bool = False
+    """Whether the need is one that start-up cannot know of."""
+
+
+def test_needs_that_raise_fail_their_task_alone(caplog):
+    caplog.set_level(logging.ERROR)
+
+    @operation(needs=lambda params: {"crop": IMAGE})
+    def unregistered(crop: Sequence[Crop], params: NoParams) -> list[Box]:
+        """Not in the registry."""
+        return [each.box for each in crop]
+
+    def needs(params: Deep) -> Needs:
+        return {"crop": Ref(unregistered, NoParams()) if params.deep else IMAGE}
+
+    @operation(params=Deep, needs=needs)
+    def digs(crop: Sequence[Crop], params: Deep) -> list[Box]:
+        """Needs more with some params."""
+        return [each.box for each in crop]
+
+    plan = resolve(
+        [Task("a", "digs", {"deep": True}), Task("b", "digs", {})], Registry([digs]), lambda op: None
+    )
+    failed, planned = plan.tasks
+    assert (failed.fault.status, failed.fault.code) == ("error", "internal")
+    assert planned.fault is None
+    assert "'unregistered' is needed, but is not registered" in caplog.text
