@@ -36,7 +36,7 @@ FORM_OVERHEAD_BYTES = 2_000_000
 async def analyze_image(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:
     body = await in_time(json_body(request, AnalyzeRequest), room.limits.seconds)
     tasks = unique_tasks(body.tasks)
-    async with room.place():
+    with room.place():
         return await while_connected(request, _fetched_and_analyzed(room, body.image_url, tasks))
 
 
@@ -53,7 +53,7 @@ async def analyze_image_upload(
     # A client may take its time to send: it holds no place meanwhile.
     upload = await in_time(upload_body(request, room.limits.max_image_bytes), room.limits.seconds)
     tasks = unique_tasks(upload.tasks)
-    async with room.place():
+    with room.place():
         work = _analyzed(room, f"uploaded:{upload.name}", upload.data, tasks, time.perf_counter(), 0.0)
         return await while_connected(request, work)
 

@@ -1,7 +1,7 @@
 """What the handlers work with: the parts that main joins, handed to every handler by name."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app.core.artifacts import Image, ImageInfo
@@ -52,8 +52,8 @@ class Room:
         """The facts of an image that decoded before, while the cache keeps them."""
         return known_facts(self.cache, sha256)
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    @contextmanager
+    def place(self) -> Iterator[None]:
         """A place among the requests that are worked on at once.
 
         Raises:

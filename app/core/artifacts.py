@@ -123,9 +123,6 @@ class Detections:
 
     regions: tuple[Region, ...]
 
-    def by_prominence(self, image: Box) -> tuple[Region, ...]:
-        return by_prominence(self.regions, image)
-
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:

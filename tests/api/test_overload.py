@@ -33,12 +33,12 @@ def test_a_place_is_free_again_after_its_request(registry):
     async def scenario():
         room = build_room(Settings(max_requests=1), registry)
         for _ in range(3):
-            async with room.place():
+            with room.place():
                 with pytest.raises(Overloaded):
-                    async with room.place():
+                    with room.place():
                         pass
             with pytest.raises(ZeroDivisionError):
-                async with room.place():
+                with room.place():
                     raise ZeroDivisionError
         await room.fetcher.close()
         room.pool.close()
