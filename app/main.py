@@ -10,6 +10,7 @@ from importlib.metadata import version
 from litestar import Litestar
 
 from app.api.app import build_app
+from app.api.health import state_of
 from app.api.room import RequestLimits, Room
 from app.core.errors import ModelUnavailable
 from app.core.registry import Registry, discover
@@ -74,8 +75,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 async def load_engines(room: Room) -> None:
     """Load every engine, while requests are already answered, and tell which operations are ready."""
-    from app.api.health import state_of
-
     for operation in room.registry.values():
         for spec in operation.engines:
             try:

@@ -40,6 +40,7 @@ def _facts(operation: Operation, room: Room) -> dict[str, Any]:
                 "name": spec.name,
                 "operation": stage.type,
                 "state": room.pool.state(spec),
+                "problem": room.pool.problem(spec),
                 "weights": spec.weights.source,
                 "size_bytes": spec.weights.size_bytes,
                 "licence": spec.licence,

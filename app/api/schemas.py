@@ -220,6 +220,8 @@ class EngineFacts(BaseModel):
     """The stage that runs it."""
     state: str
     """`ready`, `loading`, `on_disk` or `failed`."""
+    problem: str
+    """Why it could not be loaded; empty while it can."""
     weights: str
     """Where its weights come from."""
     size_bytes: int

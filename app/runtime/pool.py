@@ -62,10 +62,8 @@ class Pool:
     def choose(self, operation: Operation) -> EngineSpec | None:
         """The engine that serves an operation now: the first of its preference list that is ready, else the
         first that may become so, else the first."""
-        order = (EngineState.READY, EngineState.LOADING, EngineState.ON_DISK)
-        ready = [spec for spec in operation.engines if self.state(spec) is EngineState.READY]
-        hopeful = [spec for spec in operation.engines if self.state(spec) in order]
-        return next(iter([*ready, *hopeful, *operation.engines]), None)
+        rank = {EngineState.READY: 0, EngineState.FAILED: 2}
+        return min(operation.engines, key=lambda spec: rank.get(self.state(spec), 1), default=None)
 
     def state(self, spec: EngineSpec) -> EngineState:
         return self._slot(spec).state

@@ -79,3 +79,21 @@ def connected(url: str, image: Pixels) -> Iterator[socket.socket]:
         tasks = [{"operation_id": "t", "type": "hold"}]
         connection.sendall(upload_request(where.netloc, encoded(image), tasks))
         yield connection
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_fault_of_the_server(registry, caplog):
+    room = build_room(Settings(), registry)
+    with served(room) as url:
+        where = urlsplit(url)
+        body = b'{"tasks": [{"operation_id": "t", "type": "crop"}]}'
+        head = f"POST /plan/ HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
+        whole = head.encode() + body
+        for sent in (len(head), len(whole) - 10):
+            with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+                connection.sendall(whole[:sent])
+        # The server is past both when it has answered the next.
+        with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+            connection.sendall(whole)
+            assert connection.recv(12) == b"HTTP/1.1 200"
+    room.pool.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

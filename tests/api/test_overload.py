@@ -10,14 +10,17 @@ from app.main import build_room
 from app.settings import Settings
 
 
-def test_a_request_beyond_the_bound_is_told_to_come_back(client, room, astronaut_png):
-    def upload():
-        return client.post(
-            "/analyze_image_upload/",
-            files={"image_file": ("x.png", astronaut_png)},
-            data={"tasks_json": '[{"operation_id": "a", "type": "crop"}]'},
-        )
+@pytest.fixture
+def upload(client, astronaut_png):
+    """Send a small request; gives the response."""
+    return lambda: client.post(
+        "/analyze_image_upload/",
+        files={"image_file": ("x.png", astronaut_png)},
+        data={"tasks_json": '[{"operation_id": "a", "type": "crop"}]'},
+    )
 
+
+def test_a_request_beyond_the_bound_is_told_to_come_back(room, upload):
     before, room.limits = room.limits, RequestLimits(max_requests=0)
     try:
         response = upload()
@@ -46,14 +49,7 @@ def test_a_place_is_free_again_after_its_request(registry):
     asyncio.run(scenario())
 
 
-def test_images_that_are_too_large_together_are_told_to_come_back(client, room, astronaut_png):
-    def upload():
-        return client.post(
-            "/analyze_image_upload/",
-            files={"image_file": ("x.png", astronaut_png)},
-            data={"tasks_json": '[{"operation_id": "a", "type": "crop"}]'},
-        )
-
+def test_images_that_are_too_large_together_are_told_to_come_back(room, upload):
     before, room.limits = room.limits, RequestLimits(max_pixels_at_once=1000 + 512 * 512)
     try:
         with room.memory_for(1001):
