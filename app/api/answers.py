@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from litestar import MediaType, Response
 
-from app.core.artifacts import ImageInfo, Region, Vector, jsonable
+from app.core.artifacts import ImageInfo, Region, jsonable
 from app.core.errors import Fault
 from app.core.plan import Plan, PlannedTask
 from app.runtime.outcomes import Outcome, Run, TaskItem
@@ -27,10 +27,10 @@ def json_response(
 
 def results(plan: Plan, run: Run) -> dict[str, Any]:
     """Every task's answer by its operation_id."""
-    return {outcome.planned.operation_id: task_result(outcome, plan) for outcome in run.outcomes}
+    return {outcome.planned.operation_id: task_result(outcome, plan, run) for outcome in run.outcomes}
 
 
-def task_result(outcome: Outcome, plan: Plan) -> dict[str, Any]:
+def task_result(outcome: Outcome, plan: Plan, run: Run) -> dict[str, Any]:
     fault = outcome.fault
     root = fault.root if fault is not None and fault.caused_by is not None else None
     answer: dict[str, Any] = {
@@ -41,9 +41,9 @@ def task_result(outcome: Outcome, plan: Plan) -> dict[str, Any]:
         "error_message": None if fault is None else fault.message,
         "error_code": None if fault is None else fault.code,
         "caused_by": None if root is None else _cause(root),
-        "warnings": list(outcome.warnings),
+        "warnings": _warnings(outcome, plan),
         "items": None,
-        "model": _model(outcome.planned, plan),
+        "model": _model(outcome.planned, plan, run),
         "timing_ms": round(outcome.ms, 3),
     }
     if fault is not None:
@@ -98,16 +98,25 @@ def _cause(fault: Fault) -> dict[str, Any]:
     return {"stage": fault.stage, "code": fault.code, "message": fault.message}
 
 
-def _model(planned: PlannedTask, plan: Plan) -> dict[str, Any] | None:
-    maker = plan.maker(planned)
-    if maker is None:
+def _warnings(outcome: Outcome, plan: Plan) -> list[str]:
+    """What the run says, and what the weights behind the answer demand to be said."""
+    if outcome.planned.node is None or outcome.fault is not None:
+        return list(outcome.warnings)
+    behind = plan.upstream(outcome.planned.node)
+    cautions = [node.engine.caution for node in plan.nodes.values() if node.id in behind and node.engine]
+    return list(dict.fromkeys([*outcome.warnings, *filter(None, cautions)]))
+
+
+def _model(planned: PlannedTask, plan: Plan, run: Run) -> dict[str, Any] | None:
+    if planned.node is None:
         return None
-    engine, operation = maker.engine, maker.operation
-    space = operation.space(engine) if operation.output is Vector else None
+    maker = plan.maker_of(planned.node)
+    engine = run.made_by.get(maker.id, maker.engine)
+    space = plan.space(planned.node, engine)
     if engine is None and space is None:
         return None
     return {
         "engine": engine.name if engine else None,
-        "weights": engine.weights.source if engine else None,
+        "weights": engine.source if engine else None,
         "space": space,
     }

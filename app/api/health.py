@@ -5,19 +5,10 @@ from litestar.di import NamedDependency
 
 from app.api.answers import json_response
 from app.api.openapi import documented
+from app.api.readiness import readiness
 from app.api.room import Room
 from app.api.schemas import LiveResponse, ReadyResponse
-from app.core.catalog import engines_behind
-from app.core.operation import Operation
-from app.runtime.pool import EngineState
-
-# From the worst on: an operation is as ready as the least ready of its models.
-_WORST_FIRST = (
-    EngineState.FAILED,
-    EngineState.LOADING,
-    EngineState.ON_DISK,
-    EngineState.READY,
-)
+from app.runtime.engines import EngineState
 
 
 @get(
@@ -32,20 +23,13 @@ async def live() -> Response[bytes]:
 
 @get(
     "/health/ready",
-    summary="Which operations are ready; 503 until all that can be are",
+    summary="Which operations are ready; 503 until the models of the start are loaded",
     tags=["health"],
     responses=documented(ReadyResponse, also={503: ReadyResponse}),
 )
 async def ready(room: NamedDependency[Room]) -> Response[bytes]:
-    states = {name: state_of(op, room) for name, op in room.registry.public.items()}
-    if set(states.values()) <= {EngineState.READY}:
-        return json_response({"status": "ready", "operations": states})
-    waiting = {EngineState.LOADING, EngineState.ON_DISK} & set(states.values())
-    status = "loading" if waiting else "degraded"
-    return json_response({"status": status, "operations": states}, 503 if waiting else 200)
-
-
-def state_of(operation: Operation, room: Room) -> EngineState:
-    """The state of an operation: that of the least ready model behind it."""
-    states = {room.pool.state(spec) for _, spec in engines_behind(operation)}
-    return next((state for state in _WORST_FIRST if state in states), EngineState.READY)
+    operations = {name: readiness(op, room.pool) for name, op in room.registry.public.items()}
+    failed = any(each.state is EngineState.FAILED for each in operations.values())
+    status = "loading" if room.starting else "degraded" if failed else "ready"
+    shown = {name: each.as_json() for name, each in operations.items()}
+    return json_response({"status": status, "operations": shown}, 503 if room.starting else 200)

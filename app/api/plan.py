@@ -15,7 +15,7 @@ from app.api.room import Room
 from app.api.schemas import PlanRequest, PlanResponse
 from app.core.plan import Node, Plan
 from app.core.resolver import resolve
-from app.runtime.pool import EngineState
+from app.runtime.engines import EngineState
 
 
 @post(
@@ -101,9 +101,10 @@ def _node(node: Node, users: Mapping[str, list[str]], cached: bool | None, room:
         "operation": node.operation.type,
         "params": node.params.chosen(),
         "needs": dict(node.inputs),
+        "given": {name: list(values) for name, values in node.given.items()},
         "tasks": users[node.id],
         "engine": node.engine.name if node.engine else None,
-        "state": room.pool.state(node.engine) if node.engine else None,
+        "state": room.pool.state(node.engine.spec) if node.engine else None,
         "cached": cached,
-        "estimate_ms": None if node.operation.expands else room.pool.cost_ms(node.operation),
+        "estimate_ms": None if node.operation.expands else room.pool.cost_ms(node.operation, node.engine),
     }

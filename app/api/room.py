@@ -40,6 +40,8 @@ class Room:
     decode_limits: DecodeLimits
     limits: RequestLimits
     _decoding: Flights[Image] = field(default_factory=Flights, init=False)
+    starting: bool = field(default=False, init=False)
+    """Whether the engines of the start are still being loaded."""
     working: int = field(default=0, init=False)
     """How many requests are worked on now."""
     pixels: int = field(default=0, init=False)

@@ -163,6 +163,8 @@ class PlannedNode(BaseModel):
     """What its result depends on, beside the defaults."""
     needs: dict[str, str]
     """Its inputs: the name, and the id of the node or `image`."""
+    given: dict[str, list[str]]
+    """Its inputs that are the client's own values."""
     tasks: list[str]
     """The operation_ids of the tasks that share it."""
     engine: str | None
@@ -219,15 +221,19 @@ class EngineFacts(BaseModel):
     operation: str
     """The stage that runs it."""
     state: str
-    """`ready`, `loading`, `on_disk` or `failed`."""
+    """`absent`, `downloading`, `on_disk`, `loading`, `ready`, `unloaded` or `failed`."""
+    progress: int | None
+    """Of a download, in percent."""
     problem: str
-    """Why it could not be loaded; empty while it can."""
+    """Why it cannot serve, with the remedy; empty while it can."""
     weights: str
     """Where its weights come from."""
     size_bytes: int
     """The size of its weights."""
     licence: str
     """Of the weights."""
+    input_size: str
+    """What an image is scaled to before the model sees it."""
     limits: str
     """What it cannot do."""
 
@@ -249,8 +255,21 @@ class OperationFacts(BaseModel):
     """The forms of target beyond the named ones."""
     ready: bool
     """Whether every model that it needs is loaded."""
+    state: str
+    """Of the least ready model behind it: `absent`, `downloading`, `on_disk`, `loading`, `ready`,
+    `unloaded` or `failed`. Those on disk or unloaded are loaded by the next request."""
+    progress: int | None
+    """Of a download that it waits for, in percent."""
+    engine: str | None
+    """The model that would make the data now; null where none does."""
+    licence: str | None
+    """Of that model's weights."""
+    size_bytes: int | None
+    """Of that model's weights."""
     engines: list[EngineFacts]
     """The models that it may need, its own and those of the stages before it."""
+    example: dict[str, Any] | None
+    """Params of a typical task."""
     params: dict[str, Any]
     """JSON schema of its params."""
     data: dict[str, Any]
@@ -272,15 +291,33 @@ class LiveResponse(BaseModel):
     status: Literal["ok"]
 
 
+class OperationReadiness(BaseModel):
+    """How ready an operation is."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    state: str
+    """Of the least ready model behind it: `absent`, `downloading`, `on_disk`, `loading`, `ready`,
+    `unloaded` or `failed`. Those on disk or unloaded are loaded by the next request."""
+    progress: int | None
+    """Of a download that it waits for, in percent."""
+    engine: str | None
+    """The model that would make the data now; null where none does."""
+    licence: str | None
+    """Of that model's weights."""
+    size_bytes: int | None
+    """Of that model's weights."""
+
+
 class ReadyResponse(BaseModel):
     """Which operations are ready."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     status: Literal["ready", "loading", "degraded"]
-    """`degraded`: a model cannot be loaded."""
-    operations: dict[str, str]
-    """The state of each operation's models: `ready`, `loading`, `on_disk` or `failed`."""
+    """`loading` until the models of the start are loaded; `degraded` where a model failed to load."""
+    operations: dict[str, OperationReadiness]
+    """Every operation by its type."""
 
 
 class ErrorResponse(BaseModel):

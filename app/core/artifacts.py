@@ -1,7 +1,7 @@
 """Immutable results: the image, its regions and crops, and what operations make of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,11 @@ class Vector:
             object.__setattr__(self, "values", self.values.copy())
         self.values.flags.writeable = False
 
+    def normalized(self) -> "Vector":
+        """At length 1; a zero vector stays zero."""
+        length = float(np.linalg.norm(self.values))
+        return Vector((self.values / length).astype(np.float32)) if length > 0 else self
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
@@ -183,4 +188,6 @@ def size_in_bytes(value: Any) -> int:
             return overhead
         case list() | tuple() | set() | frozenset():
             return overhead + sum(map(size_in_bytes, value))
+    if is_dataclass(value):
+        return overhead + sum(size_in_bytes(getattr(value, part.name)) for part in fields(value))
     return overhead

@@ -1,20 +1,23 @@
 """The catalog: what the registry says of its operations in public."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from app.core.artifacts import Vector
-from app.core.operation import EngineSpec, Operation, Ref
+from app.core.operation import Gathered, Operation, Params, Ref, Source
 from app.core.target import target_forms, target_names
 
 
+@cache
 def params_schema(operation: Operation) -> dict[str, Any]:
     """JSON schema of what a client may choose."""
     return operation.params.model_json_schema()
 
 
+@cache
 def data_schema(operation: Operation) -> dict[str, Any]:
     """JSON schema of a result."""
     if operation.output is Vector:
@@ -37,19 +40,52 @@ def default_target(operation: Operation) -> str | None:
     return None if field is None else str(field.default)
 
 
-def engines_behind(operation: Operation) -> list[tuple[Operation, EngineSpec]]:
-    """The engines that a task of this operation may need, with the stage that runs each: its own, and
-    those of the stages before it for any of its named targets."""
-    example = operation.default_params
+@cache
+def stages_behind(operation: Operation) -> tuple[tuple[Operation, Params], ...]:
+    """The stages with an engine that a task of this operation may need, with the params that each gets: the
+    operation itself and those before it, for any of its named targets."""
+    return _with_engines(
+        stage for params in _variants(operation) for stage in _stages(Ref(operation, params))
+    )
+
+
+@cache
+def makers(operation: Operation) -> tuple[tuple[Operation, Params], ...]:
+    """Of the stages behind an operation those whose engines make its data: its own, or where it only passes
+    on what others made, theirs."""
+    if operation.engines:
+        return stages_behind(operation)[:1]
+    if operation.model_of is None:
+        return ()
+    needs = [operation.needs(params)[operation.model_of] for params in _variants(operation)]
+    return _with_engines(stage for need in needs for stage in _stages(need, as_far_as_engines=True))
+
+
+def _variants(operation: Operation) -> list[Params]:
+    """Params of typical tasks, one for each named target."""
+    example = operation.example_params
     if example is None:
-        return [(operation, spec) for spec in operation.engines]
-    variants = [example.model_copy(update={"target": name}) for name in target_names(operation.params)]
-    stages = [stage for params in variants or [example] for stage in _stages(Ref(operation, params))]
-    return [(stage, spec) for stage in dict.fromkeys(stages) for spec in stage.engines]
+        return []
+    return [example.model_copy(update={"target": name}) for name in target_names(operation.params)] or [
+        example
+    ]
 
 
-def _stages(ref: Ref) -> Iterator[Operation]:
-    yield ref.operation
-    for source in ref.operation.needs(ref.params).values():
-        if isinstance(source, Ref):
-            yield from _stages(source)
+def _with_engines(stages: Iterable[tuple[Operation, Params]]) -> tuple[tuple[Operation, Params], ...]:
+    found: dict[str, tuple[Operation, Params]] = {}
+    for stage, params in stages:
+        if stage.engines:
+            found.setdefault(f"{stage.type} {params.canonical()}", (stage, params))
+    return tuple(found.values())
+
+
+def _stages(source: Source, as_far_as_engines: bool = False) -> Iterator[tuple[Operation, Params]]:
+    if isinstance(source, Gathered):
+        source = source.source
+    if not isinstance(source, Ref):
+        return
+    yield source.operation, source.params
+    if as_far_as_engines and source.operation.engines:
+        return
+    for need in source.operation.needs(source.params).values():
+        yield from _stages(need, as_far_as_engines)

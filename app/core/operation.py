@@ -18,16 +18,19 @@ of that length goes back, also when it is zero. An item that cannot be done is a
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from app.core.artifacts import Region
+from app.core.artifacts import Region, Vector
 from app.core.errors import RegistryError, TaskError
 from app.core.key import digest
+from app.core.weights import Placement, Weights
 
 
 class OutsideKey:
@@ -52,10 +55,16 @@ class Params(BaseModel):
         return False
 
     def computing(self) -> "typing.Self":
-        """These params as `run` sees them: what lies outside the key is at its default."""
+        """These params as `run` sees them: what lies outside the key is at its default, or None without
+        one."""
         fields = type(self).model_fields
         return self.model_copy(
-            update={name: fields[name].get_default(call_default_factory=True) for name in self._outside_key()}
+            update={
+                name: None
+                if fields[name].is_required()
+                else fields[name].get_default(call_default_factory=True)
+                for name in self._outside_key()
+            }
         )
 
     def canonical(self) -> dict[str, Any]:
@@ -75,34 +84,58 @@ class NoParams(Params):
     """For operations that have nothing to choose."""
 
 
-class Weights(Protocol):
-    """An engine's files, as far as planning needs to know them."""
-
-    @property
-    def source(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest that identifies the weights; may read files, but loads no model."""
-
-    @property
-    def size_bytes(self) -> int: ...
-
-
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """A model that can be loaded: where it comes from, what it costs and what identifies it.
 
-    `load` imports what it needs and answers the loaded engine. `batch` is the number of items beyond
-    which one call gains nothing. `limits` says what it cannot do.
+    Args:
+        name: unique among all engines.
+        weights: its files.
+        licence: of the weights, as an SPDX identifier where there is one.
+        load: imports what it needs and answers the loaded engine.
+        batch: the number of items beyond which one call gains nothing.
+        limits: what it cannot do.
+        input_size: what an image is scaled to, for people.
+        cost_ms: for one item on two cores without a GPU, as measured; for people.
+        memory_bytes: what it occupies when loaded; the size of its files where nothing is said.
+        write_random: writes files like those of the weights, of full size and with seeded random values,
+            into a folder; for measurements on machines that reach no hub.
     """
 
     name: str
     weights: Weights
     licence: str
-    load: Callable[[], Any]
+    load: Callable[[Placement], Any]
     batch: int = 1
     limits: str = ""
+    input_size: str = ""
+    cost_ms: int | None = None
+    memory_bytes: int | None = None
+    write_random: Callable[[Path], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The engine that serves a node, as it stood when the node was planned.
+
+    `fingerprint` identifies its weights, `source` says where they come from, and `caution` what every result
+    made with it must say. `instead_of` is the engine that would be preferred and cannot serve yet.
+    """
+
+    spec: EngineSpec
+    fingerprint: str
+    source: str = ""
+    caution: str = ""
+    instead_of: EngineSpec | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def key(self) -> str:
+        """What a result's key says of its engine."""
+        return digest(self.spec.name, self.fingerprint)
 
 
 class ImageRef:
@@ -112,16 +145,24 @@ class ImageRef:
 IMAGE = ImageRef()
 
 
+class Wanted(StrEnum):
+    """What a task must give that another one refers to."""
+
+    BOXES = "boxes"
+    VECTORS = "vectors"
+
+
 @dataclass(frozen=True)
 class TaskRef:
     """Another task of the same request. `field` is the param that names it, for messages.
 
-    With `locates`, that task must be one that finds boxes.
+    Several of one operation that want vectors must have theirs in one space. Without `wanted` any result
+    will do.
     """
 
     operation_id: str
     field: str
-    locates: bool = False
+    wanted: Wanted | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +173,21 @@ class Ref:
     params: Params
 
 
-Source = ImageRef | TaskRef | Ref
+@dataclass(frozen=True)
+class Given:
+    """Values that the client gave, texts say: one item each, whatever the image."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All items of a source as one list, for every item of the operation that needs it."""
+
+    source: "TaskRef | Ref"
+
+
+Source = ImageRef | TaskRef | Ref | Given | Gathered
 Needs = Mapping[str, Source]
 
 
@@ -168,20 +223,41 @@ class Operation:
     finds: Callable[[Region, Any], Sequence[Region]] | None = None
     crop: Callable[[Any], Ref | None] | None = None
     model_of: str | None = None
+    inline: bool = False
+    engine_for: Callable[[Any], Collection[str] | None] | None = None
+    space_family: str | Callable[[Any], str] | None = None
+    example: Params | None = None
 
     @cached_property
-    def default_params(self) -> Params | None:
-        """The params of a task that gives none; None where a field is required."""
-        if any(field.is_required() for field in self.params.model_fields.values()):
-            return None
-        return self.params()
+    def takes_no_params(self) -> bool:
+        """Whether a task needs to give none."""
+        return not any(field.is_required() for field in self.params.model_fields.values())
 
-    def space(self, engine: EngineSpec | None) -> str:
-        """What makes two of this operation's vectors comparable: code, model, weights."""
-        version = f"{self.type}/{self.version}"
-        if engine is None:
-            return version
-        return f"{version}/{engine.name}/{engine.weights.fingerprint[:12]}"
+    @cached_property
+    def example_params(self) -> Params | None:
+        """The params of a task that gives none; where a field is required, the declared example."""
+        return self.params() if self.takes_no_params else self.example
+
+    @property
+    def gives_vectors(self) -> bool:
+        return self.output is Vector
+
+    def may_be_served_by(self, params: Params) -> tuple[EngineSpec, ...]:
+        """The engines that can do what the params ask."""
+        names = None if self.engine_for is None else self.engine_for(params)
+        return tuple(spec for spec in self.engines if names is None or spec.name in names)
+
+    def space(self, params: Params, version: int, engine: Chosen | None) -> str:
+        """What makes two of this operation's vectors comparable: code, preprocessing, model, weights.
+
+        Args:
+            params: of the node that gives them.
+            version: of the operation that made them, this one or the one that it passes on.
+            engine: that made them.
+        """
+        family = self.space_family or self.type
+        code = f"{family(params) if callable(family) else family}/{version}"
+        return code if engine is None else f"{code}/{engine.name}/{engine.fingerprint[:12]}"
 
     def __repr__(self) -> str:
         return f"<operation {self.type}>"
@@ -202,13 +278,19 @@ def operation(
     finds: Callable[[Region, Any], Sequence[Region]] | None = None,
     crop: Callable[[Any], Ref | None] | None = None,
     model_of: str | None = None,
+    inline: bool = False,
+    engine_for: Callable[[Any], Collection[str] | None] | None = None,
+    space_family: str | Callable[[Any], str] | None = None,
+    example: Params | None = None,
 ) -> Callable[[F], Operation]:
     """Declare the decorated function as the `run` of an operation of the same name.
 
     Args:
         params: what a client may choose.
         needs: a pure function from params to the named inputs of `run`.
-        engine: the engine that serves it, or several that do the same job in order of preference.
+        engine: the engine that serves it, or several that do the same job in order of preference: the first
+            that is ready. One that gives vectors is served by the first alone, whose space is the
+            operation's.
         version: raised whenever the same input would give another result.
         public: False for a stage, which tasks share but no client asks for.
         expands: True for the one kind of operation that turns found regions into a list of items.
@@ -216,6 +298,11 @@ def operation(
         finds: the regions that a result located; makes the task a possible target of others.
         crop: the stage that encodes the crop which the answer shows.
         model_of: the need whose engine made the answer, where the operation has no engine itself.
+        inline: True for one so cheap that it is run at once, on the event loop, and takes no lane.
+        engine_for: the names of the engines that can do what the params ask; None for any.
+        space_family: what the space of its vectors begins with, where several operations share one or the
+            params make several; the type by default.
+        example: params of a typical task, where a field is required.
 
     Raises:
         RegistryError: the declaration is malformed; the message names the operation.
@@ -235,6 +322,8 @@ def operation(
                 f"{name}: declares {len(engines)} engines, and its run takes "
                 f"{'one' if 'engine' in parameters else 'none'}"
             )
+        if inline and engines:
+            raise RegistryError(f"{name}: has an engine, and cannot be inline")
         declared = Operation(
             type=name,
             summary=lines[0].strip(),
@@ -248,15 +337,21 @@ def operation(
             version=version,
             public=public,
             expands=expands,
-            batch=max([batch, *(spec.batch for spec in engines)]),
+            batch=batch,
             finds=finds,
             crop=crop,
             model_of=model_of,
+            inline=inline,
+            engine_for=engine_for,
+            space_family=space_family,
+            example=example,
         )
-        example = declared.default_params
-        if example is not None and not expands:
+        sample = declared.example_params
+        if sample is None and public:
+            raise RegistryError(f"{name}: has a required param, and gives no example")
+        if sample is not None and not expands:
             inputs = parameters - {"params", "engine"}
-            named = set(needs(example))
+            named = set(needs(sample))
             if inputs != named:
                 raise RegistryError(f"{name}: run takes {sorted(inputs)}, but needs() names {sorted(named)}")
         return declared
@@ -278,8 +373,3 @@ def _output_of(run: Callable[..., Any], expands: bool) -> Any:
         return item
     kinds = [kind for kind in typing.get_args(item) if kind is not TaskError]
     return kinds[0] if len(kinds) == 1 else typing.Union[tuple(kinds)]  # noqa: UP007
-
-
-def engine_key(engine: EngineSpec | None) -> str | None:
-    """What a result's key says of its engine."""
-    return None if engine is None else digest(engine.name, engine.weights.fingerprint)

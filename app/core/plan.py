@@ -1,10 +1,10 @@
 """The plan: the nodes that a request's tasks resolve to, each once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from app.core.errors import Fault
-from app.core.operation import EngineSpec, Operation, Params
+from app.core.operation import Chosen, Operation, Params
 
 IMAGE_NODE = "image"
 
@@ -14,17 +14,20 @@ class Node:
     """An operation with its params, engine and inputs; equal ones of several tasks are one node.
 
     `work` is the key of the computation without its inputs: items of equal work may share a batch.
-    `inputs` maps the names of the operation's needs to node ids. `height` is the length of the longest
-    chain of nodes that wait for this one: higher nodes are started first.
+    `inputs` maps the names of the operation's needs to node ids, and `given` those that are the client's own
+    values to these. The needs in `gathered` bring all their items to every item of this node. `height` is
+    the length of the longest chain of nodes that wait for this one: higher nodes are started first.
     """
 
     id: str
     work: str
     operation: Operation
     params: Params
-    engine: EngineSpec | None
+    engine: Chosen | None
     inputs: Mapping[str, str]
     height: int
+    given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gathered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +56,60 @@ class Plan:
 
     def upstream(self, node_id: str) -> set[str]:
         """The ids of the nodes that this one waits for, itself and the image included."""
-        reached = {node_id}
-        waiting = [node_id]
-        while waiting:
-            node = self.nodes.get(waiting.pop())
-            for source in node.inputs.values() if node else ():
-                if source not in reached:
-                    reached.add(source)
-                    waiting.append(source)
-        return reached
+        edges = {node.id: set(node.inputs.values()) for node in self.nodes.values()}
+        return _reachable([node_id], edges)
 
     def maker(self, task: PlannedTask) -> Node | None:
-        """The node that made a task's data; None for a refused task.
+        """The node that made a task's data; None for a refused task."""
+        return None if task.node is None else self.maker_of(task.node)
 
-        It is the task's own, but for an operation that only passes on what a stage before it found: then it
+    def maker_of(self, node_id: str) -> Node:
+        """The node that made another one's data.
+
+        It is the node itself, but for an operation that only passes on what a stage before it found: then it
         is the last node with an engine behind that need.
         """
-        if task.node is None:
-            return None
-        own = self.nodes[task.node]
+        own = self.nodes[node_id]
         if own.operation.model_of is None:
             return own
         behind = self.upstream(own.inputs[own.operation.model_of])
         with_engine = [node for node in self.nodes.values() if node.id in behind and node.engine]
         return with_engine[-1] if with_engine else own
+
+    def space(self, node_id: str, made_by: Chosen | None = None) -> str | None:
+        """The space of the vectors that a node gives; None where it gives none.
+
+        Args:
+            node_id: of a node of this plan.
+            made_by: the engine that really made them, where that is known; else the planned one counts.
+        """
+        node, maker = self.nodes[node_id], self.maker_of(node_id)
+        if not node.operation.gives_vectors:
+            return None
+        return node.operation.space(node.params, maker.operation.version, made_by or maker.engine)
+
+    def held_for_batches(self) -> dict[str, frozenset[str]]:
+        """For nodes whose items can share a batch: the nodes to wait for until all of them can start.
+
+        Nodes of equal work start together when the inputs of all are there, so that a request sends its items
+        in one batch and not in several. Where that would make a node wait for itself, it starts on its own.
+        """
+        waits_for = {node.id: set(node.inputs.values()) for node in self.nodes.values()}
+        peers: dict[str, list[Node]] = {}
+        for node in self.nodes.values():
+            if node.engine is not None and node.engine.spec.batch > 1:
+                peers.setdefault(node.work, []).append(node)
+        held: dict[str, frozenset[str]] = {}
+        for group in peers.values():
+            ids = {node.id for node in group}
+            before = frozenset(
+                source for node in group for source in node.inputs.values() if source in waits_for
+            )
+            if len(group) > 1 and before and not ids & _reachable(before, waits_for):
+                for node_id in ids:
+                    held[node_id] = before
+                    waits_for[node_id] |= before
+        return held
 
     def users(self) -> dict[str, list[str]]:
         """For every node, the ids of the tasks that share it, in the order of the request."""
@@ -87,3 +120,13 @@ class Plan:
             for node_id in reached & users.keys():
                 users[node_id].append(task.operation_id)
         return users
+
+
+def _reachable(starts: Iterable[str], edges: Mapping[str, set[str]]) -> set[str]:
+    reached = set(starts)
+    waiting = list(reached)
+    while waiting:
+        new = edges.get(waiting.pop(), set()) - reached
+        reached |= new
+        waiting.extend(new)
+    return reached

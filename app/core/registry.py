@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType, ModuleType
 
 from app.core.errors import RegistryError, UnsupportedOperation
-from app.core.operation import Operation, Ref
+from app.core.operation import EngineSpec, Gathered, Operation, Ref
 from app.core.wording import shortened
 
 ENTRY_POINT_GROUP = "sightgraph.operations"
@@ -34,8 +34,9 @@ class Registry(Mapping[str, Operation]):
             by_type[operation.type] = operation
         self._operations = MappingProxyType(dict(sorted(by_type.items())))
         for operation in self._operations.values():
-            if operation.default_params is not None:
-                self._check_needs(Ref(operation, operation.default_params), ())
+            if operation.example_params is not None:
+                self._check_needs(Ref(operation, operation.example_params), ())
+        self._check_engine_names()
 
     def __getitem__(self, type_: str) -> Operation:
         return self._operations[type_]
@@ -50,6 +51,11 @@ class Registry(Mapping[str, Operation]):
     def public(self) -> dict[str, Operation]:
         """The operations that a task may ask for."""
         return {name: op for name, op in self._operations.items() if op.public}
+
+    @property
+    def engines(self) -> dict[str, EngineSpec]:
+        """Every engine by its name."""
+        return {spec.name: spec for op in self._operations.values() for spec in op.engines}
 
     def find(self, type_: str) -> Operation:
         """The public operation of this type.
@@ -74,9 +80,18 @@ class Registry(Mapping[str, Operation]):
             raise RegistryError(f"{operation.type}: needs itself: {names}")
         if len(path) > _LONGEST_CHAIN:
             raise RegistryError(f"{path[0].operation.type}: needs itself without end")
-        for source in operation.needs(ref.params).values():
+        for need in operation.needs(ref.params).values():
+            source = need.source if isinstance(need, Gathered) else need
             if isinstance(source, Ref):
                 self._check_needs(source, (*path, ref))
+
+    def _check_engine_names(self) -> None:
+        """A setting and a result's key know an engine by its name alone."""
+        by_name: dict[str, EngineSpec] = {}
+        for operation in self._operations.values():
+            for spec in operation.engines:
+                if by_name.setdefault(spec.name, spec) != spec:
+                    raise RegistryError(f"{operation.type}: another engine is also named '{spec.name}'")
 
 
 def discover(package: str) -> Registry:

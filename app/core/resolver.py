@@ -25,14 +25,16 @@ from app.core.errors import (
 )
 from app.core.key import digest
 from app.core.operation import (
-    EngineSpec,
+    Chosen,
+    Gathered,
+    Given,
     ImageRef,
     Operation,
     Params,
     Ref,
     Source,
     TaskRef,
-    engine_key,
+    Wanted,
 )
 from app.core.plan import IMAGE_NODE, Node, Plan, PlannedTask
 from app.core.registry import Registry
@@ -41,7 +43,10 @@ from app.core.wording import explain, quoted, shortened
 
 log = logging.getLogger(__name__)
 
-ChooseEngine = Callable[[Operation], EngineSpec | None]
+# Different texts and the like in one request. Each costs what an image costs.
+MAX_GIVEN = 512
+
+ChooseEngine = Callable[[Operation, Params], Chosen | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,8 @@ def validated(operation: Operation, raw: Mapping[str, Any]) -> Params:
                 f"Allowed: {allowed}."
             ) from None
         raise InvalidParams(
-            f"Invalid params for '{operation.type}': {explain(problems, known=operation.params.model_fields)}"
+            f"Invalid params for '{operation.type}': "
+            + explain(problems, whole="params", known=operation.params.model_fields)
         ) from None
 
 
@@ -107,6 +113,7 @@ class _Resolution:
         self._path: list[str] = []
         self._nodes: dict[str, Node] = {}
         self._ids_by_key: dict[str, str] = {}
+        self._given: set[str] = set()
 
     def plan(self) -> Plan:
         tasks = tuple(self._resolved(operation_id) for operation_id in self._tasks)
@@ -148,7 +155,7 @@ class _Resolution:
             return PlannedTask(task.operation_id, task.type, fault=fault)
         return PlannedTask(task.operation_id, task.type, operation, params, node, crop)
 
-    def _add(self, source: Source) -> str:
+    def _add(self, source: ImageRef | TaskRef | Ref) -> str:
         """The id of the node that stands for a source, made if it is new."""
         if isinstance(source, ImageRef):
             return IMAGE_NODE
@@ -157,19 +164,59 @@ class _Resolution:
         operation, params = source.operation, source.params
         if self._registry.get(operation.type) is not operation:
             raise RegistryError(f"'{operation.type}' is needed, but is not registered")
-        inputs = {name: self._add(need) for name, need in operation.needs(params).items()}
-        engine = self._choose_engine(operation)
-        work = digest(operation.type, operation.version, params.canonical(), engine_key(engine))
-        key = digest(work, inputs)
+        needs = operation.needs(params)
+        given = {name: need.values for name, need in needs.items() if isinstance(need, Given)}
+        all_given = self._given.union(*given.values())
+        if len(all_given) > MAX_GIVEN:
+            raise InvalidParams(
+                f"With this task the request has {len(all_given)} texts to embed; at most {MAX_GIVEN} "
+                "are taken. Send it in another request."
+            )
+        self._given = all_given
+        gathered = frozenset(name for name, need in needs.items() if isinstance(need, Gathered))
+        inputs = {
+            name: self._add(need.source if isinstance(need, Gathered) else need)
+            for name, need in needs.items()
+            if not isinstance(need, Given)
+        }
+        self._check_spaces(needs, inputs)
+        engine = self._choose_engine(operation, params)
+        work = digest(
+            operation.type, operation.version, params.canonical(), None if engine is None else engine.key
+        )
+        key = digest(work, inputs, given, sorted(gathered))
         if key not in self._ids_by_key:
             node_id = (
                 f"{operation.type}#{1 + sum(node.operation is operation for node in self._nodes.values())}"
             )
             self._ids_by_key[key] = node_id
             self._nodes[node_id] = Node(
-                node_id, work, operation, params.computing(), engine, inputs, height=0
+                id=node_id,
+                work=work,
+                operation=operation,
+                params=params.computing(),
+                engine=engine,
+                inputs=inputs,
+                height=0,
+                given=given,
+                gathered=gathered,
             )
         return self._ids_by_key[key]
+
+    def _check_spaces(self, needs: Mapping[str, Source], inputs: Mapping[str, str]) -> None:
+        """Vectors of other tasks that one operation takes must lie in one space."""
+        plan = Plan(self._nodes, ())
+        spaces = {}
+        for name, need in needs.items():
+            source = need.source if isinstance(need, Gathered) else need
+            if isinstance(source, TaskRef) and source.wanted is Wanted.VECTORS:
+                spaces[source.field] = plan.space(inputs[name])
+        if len(set(spaces.values())) > 1:
+            told = ", ".join(f"{field} is in {space}" for field, space in spaces.items())
+            raise InvalidReference(
+                f"{', '.join(spaces)}: vectors of different spaces cannot be compared: {told}. "
+                "Use one embedding operation with the same model for both."
+            )
 
     def _node_of_task(self, ref: TaskRef) -> str:
         name = shortened(ref.operation_id)
@@ -189,13 +236,18 @@ class _Resolution:
             raise InvalidReference(
                 f"{ref.field}: task '{name}' was skipped: {fault.message}"
             ) from _RefusedTask(fault)
-        if ref.locates and (referred.operation is None or referred.operation.finds is None):
-            finders = ", ".join(op.type for op in self._registry.public.values() if op.finds is not None)
+        if ref.wanted and (referred.operation is None or not _gives(referred.operation, ref.wanted)):
+            able = ", ".join(op.type for op in self._registry.public.values() if _gives(op, ref.wanted))
             raise InvalidReference(
-                f"{ref.field}: task '{name}' of type '{referred.type}' finds no boxes; these do: {finders}"
+                f"{ref.field}: task '{name}' of type '{referred.type}' gives no {ref.wanted}; "
+                f"these do: {able}"
             )
         assert referred.node is not None  # a task without a fault has its node
         return referred.node
+
+
+def _gives(operation: Operation, wanted: Wanted) -> bool:
+    return operation.finds is not None if wanted is Wanted.BOXES else operation.gives_vectors
 
 
 class _RefusedTask(Exception):

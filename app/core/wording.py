@@ -24,21 +24,24 @@ def quoted(value: Any) -> str:
         return shortened(reprlib.repr(value))
 
 
-def explain(problems: Iterable[ErrorDetails], *, root: str = "", known: Iterable[str] = ()) -> str:
+def explain(
+    problems: Iterable[ErrorDetails], *, root: str = "", whole: str = "body", known: Iterable[str] = ()
+) -> str:
     """pydantic's errors as one line: `field.path[0]: the rule, got the value; ...`.
 
     Args:
         problems: what `ValidationError.errors()` lists.
         root: the name that stands before every path.
+        whole: what is at fault where no field of it is.
         known: fields, of which the nearest is suggested for one that is not known.
     """
     names = list(known)
-    told = list(dict.fromkeys(_told(problem, root, names) for problem in problems))
+    told = list(dict.fromkeys(_told(problem, root, whole, names) for problem in problems))
     more = len(told) - _SHOWN_PROBLEMS
     return "; ".join(told[:_SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _told(problem: ErrorDetails, root: str, known: list[str]) -> str:
+def _told(problem: ErrorDetails, root: str, whole: str, known: list[str]) -> str:
     path = root
     for step in problem["loc"]:
         if isinstance(step, int):
@@ -54,4 +57,4 @@ def _told(problem: ErrorDetails, root: str, known: list[str]) -> str:
             hint = f"; did you mean '{near[0]}'?" if near else ""
             return f"{shortened(path)}: is not a known field{hint}"
     rule = problem["msg"].removeprefix("Value error, ")
-    return f"{shortened(path) or 'body'}: {rule}, got {quoted(problem['input'])}"
+    return f"{shortened(path) or whole}: {rule}, got {quoted(problem['input'])}"

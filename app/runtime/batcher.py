@@ -16,15 +16,22 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from app.core.errors import Internal, TaskError
+from app.core.operation import Chosen
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Computed(NamedTuple):
-    """One item's result, or the error in its place, and its share of the batch's time."""
+    """One item's result, or the error in its place, and its share of the batch's time.
+
+    `keep` is False where the result must not be found again under the key that was planned for it. `made_by`
+    is the engine that made it.
+    """
 
     value: Any
     ms: float
+    keep: bool = True
+    made_by: Chosen | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.core.artifacts import ImageInfo
@@ -23,6 +23,7 @@ from app.runtime.items import (
     NodeResult,
     Row,
     expanded,
+    given_result,
     image_result,
     inherited_fault,
     inherited_warnings,
@@ -33,6 +34,9 @@ from app.runtime.pool import Pool
 from app.runtime.source import ImageSource
 
 log = logging.getLogger(__name__)
+
+# For how long a request's items for one model wait for each other, so that they go in one batch.
+LONGEST_HOLD_SECONDS = 2.0
 
 _LATE = DeadlineExceeded("The request's deadline passed.").fault()
 _FAILED = Internal("The computation failed; the server's log has the details.").fault()
@@ -64,7 +68,9 @@ class Executor:
                 info = await source.info()
         except TimeoutError:
             return run_of(plan, None, dict.fromkeys(plan.nodes, NodeResult(fault=_LATE)))
-        nodes = _Execution(plan, source, info, self).start()
+        hold = min(LONGEST_HOLD_SECONDS, (deadline - clock()) / 4)
+        execution = _Execution(plan, source, info, self, hold)
+        nodes = execution.start()
         try:
             if nodes:
                 left = None if seconds is None else max(0.0, deadline - clock())
@@ -73,6 +79,8 @@ class Executor:
         except asyncio.CancelledError:
             await _cancelled(nodes.values())
             raise
+        finally:
+            execution.close()
         return run_of(plan, info, {node_id: _result_of(task) for node_id, task in nodes.items()})
 
     def cached_nodes(self, plan: Plan, info: ImageInfo) -> frozenset[str]:
@@ -81,7 +89,7 @@ class Executor:
         for node in plan.nodes.values():
             if any(source not in results for source in node.inputs.values()):
                 continue
-            inputs = {name: results[source] for name, source in node.inputs.items()}
+            inputs = inputs_of(node, results, info)
             if node.operation.expands:
                 # What a run would answer as a failed stage is not in the cache.
                 with contextlib.suppress(Exception):
@@ -89,11 +97,15 @@ class Executor:
                 continue
             items = [
                 Item(row.key, row.region, self._cache.get(row.key), row.fault)
-                for row in rows_of(node, inputs, plan)
+                for row in rows_of(node, inputs, plan, info)
             ]
             if all(item.value is not None or item.fault is not None for item in items):
                 results[node.id] = NodeResult(tuple(items), inherited_fault(inputs, plan, node))
         return frozenset(results.keys() - {IMAGE_NODE})
+
+    def prepare(self, node: Node) -> None:
+        """Let the engine of a node load while its items are waited for."""
+        self._pool.prepare(node)
 
     async def compute(self, node: Node, row: Row, source: ImageSource, plan: Plan) -> Item:
         """One item of a node, from the cache, from equal work in flight, or computed."""
@@ -112,24 +124,26 @@ class Executor:
         computed = await self._flights.join(row.key, start)
         # The time belongs to the one that started the work; who joined it spent none.
         ms = computed.ms if started_here else 0.0
+        keep = computed.keep and row.keep
         if isinstance(computed.value, TaskError):
-            return Item(row.key, row.region, fault=computed.value.fault(), ms=ms)
-        return Item(row.key, row.region, computed.value, ms=ms)
+            return Item(row.key, row.region, fault=computed.value.fault(), ms=ms, keep=keep)
+        return Item(row.key, row.region, computed.value, ms=ms, made_by=computed.made_by, keep=keep)
 
     async def _computed(self, node: Node, row: Row, source: ImageSource, plan: Plan) -> Computed:
-        arguments = {}
+        arguments: dict[str, Any] = {}
         for name, item in row.inputs.items():
-            feeder = plan.nodes.get(node.inputs[name])
-            if feeder is None or feeder.operation.expands:
-                arguments[name] = item.region.crop(await source.image())
-            else:
+            if isinstance(item, tuple):
+                arguments[name] = [each.value for each in item]
+            elif name in node.given or not _names_regions(node.inputs[name], plan):
                 arguments[name] = item.value
+            else:
+                arguments[name] = item.region.crop(await source.image())
         computed = await self._pool.submit(node, arguments)
         if isinstance(computed.value, TaskError):
             cause = computed.value.__cause__
             if isinstance(computed.value, Internal) and cause is not None:
                 log.error("%s failed", node.id, exc_info=cause)
-        else:
+        elif computed.keep and row.keep:
             self._cache.put(row.key, computed.value)
         return computed
 
@@ -137,18 +151,37 @@ class Executor:
 class _Execution:
     """One run of one plan."""
 
-    def __init__(self, plan: Plan, source: ImageSource, info: ImageInfo, executor: Executor) -> None:
+    def __init__(
+        self, plan: Plan, source: ImageSource, info: ImageInfo, executor: Executor, hold: float
+    ) -> None:
         self._plan = plan
         self._source = source
         self._info = info
         self._executor = executor
         self._tasks: dict[str, asyncio.Task[NodeResult]] = {}
+        self._held = plan.held_for_batches()
+        self._hold = hold
+        self._gates: dict[str, asyncio.Task[Any]] = {}
 
     def start(self) -> dict[str, asyncio.Task[NodeResult]]:
         """Start every node. Those that most others wait for ask for a lane first."""
         for node in sorted(self._plan.nodes.values(), key=lambda node: -node.height):
             self._tasks[node.id] = asyncio.create_task(self._node(node), name=node.id)
         return self._tasks
+
+    def close(self) -> None:
+        for gate in self._gates.values():
+            gate.cancel()
+
+    def _gate(self, node: Node) -> "asyncio.Task[Any]":
+        """Opens for all nodes of equal work at once, when all of them can start.
+
+        What holds them up longer, a model that loads say, must not make those late that are ready.
+        """
+        if node.work not in self._gates:
+            before = [self._tasks[each] for each in self._held[node.id]]
+            self._gates[node.work] = asyncio.create_task(_settled(before, self._hold))
+        return self._gates[node.work]
 
     async def _node(self, node: Node) -> NodeResult:
         try:
@@ -158,23 +191,40 @@ class _Execution:
             return NodeResult(fault=_FAILED)
 
     async def _answered(self, node: Node) -> NodeResult:
-        inputs = {}
-        for name, source in node.inputs.items():
-            inputs[name] = (
-                image_result(self._info)
-                if source == IMAGE_NODE
-                else await asyncio.shield(self._tasks[source])
-            )
+        results = {IMAGE_NODE: image_result(self._info)}
+        for source in set(node.inputs.values()) - results.keys():
+            results[source] = await asyncio.shield(self._tasks[source])
+        if node.id in self._held:
+            self._executor.prepare(node)
+            await asyncio.shield(self._gate(node))
+        inputs = inputs_of(node, results, self._info)
         if node.operation.expands:
             return expanded(node, inputs, self._plan, self._info)
         fault = inherited_fault(inputs, self._plan, node)
         if fault is not None:
             return NodeResult(fault=fault, warnings=inherited_warnings(inputs))
-        rows = rows_of(node, inputs, self._plan)
+        rows = rows_of(node, inputs, self._plan, self._info)
         items = await asyncio.gather(
             *(self._executor.compute(node, row, self._source, self._plan) for row in rows)
         )
         return NodeResult(tuple(items), warnings=inherited_warnings(inputs))
+
+
+def inputs_of(node: Node, results: Mapping[str, NodeResult], info: ImageInfo) -> dict[str, NodeResult]:
+    """What a node needs by the names under which its operation takes it."""
+    return {name: results[source] for name, source in node.inputs.items()} | {
+        name: given_result(values, info) for name, values in node.given.items()
+    }
+
+
+def _names_regions(node_id: str, plan: Plan) -> bool:
+    """Whether a node stands for parts of the image, whose pixels are the input of those that need it."""
+    return node_id == IMAGE_NODE or plan.nodes[node_id].operation.expands
+
+
+async def _settled(tasks: Sequence[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait until tasks have ended, however they did, or the time is up."""
+    await asyncio.wait(tasks, timeout=seconds)
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:

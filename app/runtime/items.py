@@ -9,20 +9,30 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.core.artifacts import ImageInfo, Region
-from app.core.errors import DependencyFailed, Fault, InvalidReference, TaskError
+from app.core.errors import DependencyFailed, Fault, InvalidReference, ModelUnavailable, TaskError
 from app.core.key import digest
+from app.core.operation import Chosen
 from app.core.plan import Node, Plan
+
+# Regions of regions of regions would be millions.
+MAX_REGIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One region's result of a node: a value, or the fault in its place."""
+    """One region's result of a node: a value, or the fault in its place.
+
+    `made_by` is the engine that computed it now. `keep` is False where it was not made by the engine that its
+    key names, so that neither it nor what is made of it may be found again under such keys.
+    """
 
     key: str
     region: Region
     value: Any = None
     fault: Fault | None = None
     ms: float = 0.0
+    made_by: Chosen | None = None
+    keep: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +50,24 @@ class NodeResult:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The inputs of one item: an item of every need, all of one region."""
+    """The inputs of one item: an item of every need, all of one region; of a gathered need all its items."""
 
     key: str
     region: Region
-    inputs: Mapping[str, Item] = field(default_factory=dict)
+    inputs: Mapping[str, Item | tuple[Item, ...]] = field(default_factory=dict)
     fault: Fault | None = None
+    keep: bool = True
 
 
 def image_result(info: ImageInfo) -> NodeResult:
     whole = Region(info.box, "whole_image")
     return NodeResult((Item(whole.key(info.sha256), whole),))
+
+
+def given_result(values: Sequence[str], info: ImageInfo) -> NodeResult:
+    """The client's own values as items. What is computed of them does not depend on the image."""
+    whole = Region(info.box, "whole_image")
+    return NodeResult(tuple(Item(digest("given", value), whole, value) for value in values))
 
 
 def expanded(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: ImageInfo) -> NodeResult:
@@ -70,7 +87,11 @@ def expanded(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: Ima
         selection = node.operation.run(image=info, params=node.params, **arguments)
     except TaskError as error:
         return NodeResult(fault=error.fault(), warnings=warnings)
-    items = tuple(Item(region.key(info.sha256), region) for region in selection.regions)
+    chosen = selection.regions[:MAX_REGIONS]
+    if len(chosen) < len(selection.regions):
+        left_out = f"{len(selection.regions)} regions were found; the first {MAX_REGIONS} were used."
+        warnings = (*warnings, left_out)
+    items = tuple(Item(region.key(info.sha256), region) for region in chosen)
     return NodeResult(items, warnings=unique([*warnings, *selection.warnings]))
 
 
@@ -87,43 +108,65 @@ def _located(found: NodeResult, plan: Plan, node_id: str) -> tuple[list[Region],
     return located, faults
 
 
-def rows_of(node: Node, inputs: Mapping[str, NodeResult], plan: Plan) -> list[Row]:
-    """Line up the items of a node's inputs: one row a region, a single item beside many is repeated."""
-    count = max((len(result.items) for result in inputs.values()), default=0)
-    if any(len(result.items) == 0 for result in inputs.values()):
+def rows_of(node: Node, inputs: Mapping[str, NodeResult], plan: Plan, info: ImageInfo) -> list[Row]:
+    """Line up the items of a node's inputs: one row a region, a single item beside many is repeated, and all
+    items of a gathered input go to every row. What only gathers is one row, of the whole image."""
+    gathered = {name: inputs[name].items for name in node.gathered}
+    lined_up = {name: result.items for name, result in inputs.items() if name not in gathered}
+    if any(len(items) == 0 for items in lined_up.values()):
         return []
+    count = max(map(len, lined_up.values()), default=1)
     rows = []
     for number in range(count):
         items = {
-            name: result.items[number if len(result.items) > 1 else 0]
-            for name, result in inputs.items()
-            if len(result.items) in (1, count)
+            name: of_input[number if len(of_input) > 1 else 0]
+            for name, of_input in lined_up.items()
+            if len(of_input) in (1, count)
         }
         # The region of a row is the one that varies; the first need's where none does.
-        varying = [items[name] for name in items if len(inputs[name].items) == count]
-        region = varying[0].region
-        key = digest(node.work, {name: item.key for name, item in items.items()})
+        varying = [item for name, item in items.items() if len(lined_up[name]) == count]
+        region = varying[0].region if varying else Region(info.box, "whole_image")
+        key = digest(
+            node.work,
+            {name: item.key for name, item in items.items()},
+            {name: [item.key for item in of_input] for name, of_input in gathered.items()},
+        )
+        all_items = list(items.items())
+        all_items += [(name, item) for name, of_input in gathered.items() for item in of_input]
         fault = next(
             (
-                as_dependency(item.fault, stage_name(plan, node.inputs[name]))
-                for name, item in items.items()
+                _fault_behind(item.fault, name, node, plan)
+                for name, item in all_items
                 if item.fault is not None
             ),
             None,
         )
-        if len(items) < len(inputs):
-            sizes = {name: len(result.items) for name, result in inputs.items()}
+        if len(items) < len(lined_up):
+            sizes = {name: len(of_input) for name, of_input in lined_up.items()}
             fault = InvalidReference(f"The inputs have different numbers of items: {sizes}").fault()
-        rows.append(Row(key, region, items, fault))
+        keep = all(item.keep for _, item in all_items)
+        rows.append(Row(key, region, {**items, **gathered}, fault, keep))
     return rows
 
 
 def inherited_fault(inputs: Mapping[str, NodeResult], plan: Plan, node: Node) -> Fault | None:
     """The fault of a node whose input failed as a whole."""
     for name, result in inputs.items():
-        if result.fault is not None:
-            return as_dependency(result.fault, stage_name(plan, node.inputs[name]))
+        if result.fault is not None and name in node.inputs:
+            return _fault_behind(result.fault, name, node, plan)
     return None
+
+
+def _fault_behind(fault: Fault, name: str, node: Node, plan: Plan) -> Fault:
+    """The fault of the need `name` as the node has it that needs it."""
+    source = node.inputs[name]
+    stage = stage_name(plan, source)
+    behind = plan.nodes.get(source)
+    same_model = behind is not None and behind.engine is not None and behind.engine == node.engine
+    if fault.code == ModelUnavailable.code and (name == node.operation.model_of or same_model):
+        # The model that makes the data is one operation's own, wherever it is run.
+        return replace(fault, caused_by=fault.caused_by or replace(fault, stage=stage))
+    return as_dependency(fault, stage)
 
 
 def stage_name(plan: Plan, node_id: str) -> str:

@@ -1,11 +1,12 @@
 """What a run answers: every task with its items, its crops, its fault and its warnings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.artifacts import EncodedImage, ImageInfo, Region
 from app.core.errors import Fault
+from app.core.operation import Chosen
 from app.core.plan import Plan, PlannedTask
 from app.runtime.items import Item, NodeResult, unique
 
@@ -39,12 +40,14 @@ class Run:
     """A plan that was run.
 
     `info` is None when the time was up before the image was decoded. `node_ms` is computing time, of the
-    nodes that compute; from the cache it is 0.
+    nodes that compute; from the cache it is 0. `made_by` names the engines that computed nodes now, which are
+    not the planned ones where weights were recorded or replaced meanwhile.
     """
 
     info: ImageInfo | None
     outcomes: tuple[Outcome, ...]
     node_ms: Mapping[str, float]
+    made_by: Mapping[str, Chosen] = field(default_factory=dict)
 
 
 def run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]) -> Run:
@@ -55,6 +58,12 @@ def run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]
             node_id: round(result.ms, 3)
             for node_id, result in results.items()
             if not plan.nodes[node_id].operation.expands
+        },
+        made_by={
+            node_id: item.made_by
+            for node_id, result in results.items()
+            for item in result.items
+            if item.made_by is not None
         },
     )
 

@@ -1,46 +1,29 @@
-"""The engine pool: loads engines once, keeps them, and computes nodes on its lanes.
+"""The engine pool: chooses the engines that serve, and computes nodes on its lanes.
 
 The executor talks to engines through `submit` alone, so that a pool on other machines can stand in.
 """
 
-import asyncio
 import contextvars
-import logging
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from app.core.errors import Internal, ModelUnavailable
-from app.core.operation import EngineSpec, Operation, engine_key
+from app.core.errors import Internal, InvalidParams, ModelUnavailable
+from app.core.operation import Chosen, EngineSpec, Operation, Params
 from app.core.plan import Node
-from app.runtime.batcher import Batcher, Computed
-
-log = logging.getLogger(__name__)
+from app.core.weights import Store
+from app.runtime.batcher import Batcher, Computed, bisected
+from app.runtime.engines import Engines, MemoryPolicy
 
 T = TypeVar("T")
 
 _REMEMBERED_COSTS = 64
 
-
-class EngineState(StrEnum):
-    ON_DISK = "on_disk"
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class _Slot:
-    state: EngineState = EngineState.ON_DISK
-    engine: Any = None
-    problem: str = ""
-    failed_at: float = 0.0
-    loading: "asyncio.Task[Any] | None" = None
+Preferences = Mapping[str, Sequence[str]]
+"""The engines that may serve an operation, by its type: the most preferred first."""
 
 
 class Pool:
@@ -48,38 +31,76 @@ class Pool:
 
     Args:
         lanes: how many computations run at once, each on one thread.
+        store: the weights on this machine.
+        preferences: of the operations whose engines are not served in the order of their declaration.
+        memory: what bounds the loaded engines.
         retry_load_after: seconds for which an engine that could not be loaded is not tried again.
     """
 
-    def __init__(self, lanes: int, retry_load_after: float = 30.0) -> None:
-        self._retry_load_after = retry_load_after
+    def __init__(
+        self,
+        lanes: int,
+        store: Store,
+        *,
+        preferences: Preferences | None = None,
+        memory: MemoryPolicy | None = None,
+        retry_load_after: float = 30.0,
+    ) -> None:
         self._batcher = Batcher(lanes)
-        # Loading takes seconds, and must hold up neither a lane nor another engine that is ready.
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._slots: dict[str | None, _Slot] = {}
-        self._costs: dict[str, deque[float]] = {}
+        self._engines = Engines(store, memory or MemoryPolicy(), retry_load_after)
+        self._preferences = dict(preferences or {})
+        self._costs: dict[tuple[str, str | None], deque[float]] = {}
+        self.state = self._engines.state
+        self.problem = self._engines.problem
+        self.load = self._engines.load
+        self.store = store
+        self.downloads = self._engines.downloads
 
-    def choose(self, operation: Operation) -> EngineSpec | None:
-        """The engine that serves an operation now: the first of its preference list that is ready, else the
-        first that may become so, else the first."""
-        rank = {EngineState.READY: 0, EngineState.FAILED: 2}
-        return min(operation.engines, key=lambda spec: rank.get(self.state(spec), 1), default=None)
+    def candidates(self, operation: Operation, params: Params) -> list[EngineSpec]:
+        """The engines that may serve an operation with these params, the most preferred first.
 
-    def state(self, spec: EngineSpec) -> EngineState:
-        return self._slot(spec).state
+        Of those that give vectors only one: another one's vectors would lie in another space.
+        """
+        able = operation.may_be_served_by(params)
+        preferred = self._preferences.get(operation.type)
+        if preferred is not None:
+            by_name = {spec.name: spec for spec in able}
+            able = tuple(by_name[name] for name in preferred if name in by_name)
+        return list(able[:1] if operation.gives_vectors else able)
 
-    def problem(self, spec: EngineSpec) -> str:
-        """Why an engine could not be loaded; empty while it can."""
-        return self._slot(spec).problem
+    def choose(self, operation: Operation, params: Params) -> Chosen | None:
+        """The engine that serves an operation now: the first of its candidates that is ready, else the
+        first that may become so, else the first.
+
+        Raises:
+            InvalidParams: the params ask for an engine that this server does not offer.
+        """
+        if not operation.engines:
+            return None
+        candidates = self.candidates(operation, params)
+        if not candidates:
+            offered = self._preferences.get(operation.type) or [spec.name for spec in operation.engines]
+            raise InvalidParams(
+                f"No engine that this server offers can do what the params ask. It offers: "
+                f"{', '.join(offered)}."
+            )
+        spec = min(candidates, key=self._engines.rank)
+        preferred = candidates[0] if candidates[0] is not spec else None
+        return replace(self._engines.chosen(spec), instead_of=preferred)
+
+    def prepare(self, node: Node) -> None:
+        """Load the engine of a node for items that come later."""
+        if node.engine is not None:
+            self._engines.start_loading(node.engine.spec)
 
     @property
     def waiting(self) -> int:
         """The number of items that no lane has taken yet."""
         return self._batcher.waiting
 
-    def cost_ms(self, operation: Operation) -> float | None:
-        """The median time of the operation's last items; None before the first."""
-        costs = self._costs.get(operation.type)
+    def cost_ms(self, operation: Operation, engine: Chosen | None) -> float | None:
+        """The median time of the last items; None before the first."""
+        costs = self._costs.get((operation.type, engine.name if engine else None))
         return round(statistics.median(costs), 3) if costs else None
 
     async def submit(self, node: Node, inputs: Mapping[str, Any]) -> Computed:
@@ -92,21 +113,40 @@ class Pool:
         Returns:
             The value, or the TaskError in its place.
         """
-        operation, params = node.operation, node.params
-        fixed: dict[str, Any] = {"params": params}
-        if node.engine is not None:
-            try:
-                fixed["engine"] = await self.load(node.engine)
-            except ModelUnavailable as error:
-                return Computed(error, 0.0)
+        if node.engine is None:
+            return await self._compute(node, inputs, {"params": node.params})
+        if node.engine.instead_of is not None:
+            # Later requests are to have what is preferred.
+            self._engines.start_loading(node.engine.instead_of)
+        spec = node.engine.spec
+        try:
+            async with self._engines.pinned(spec) as engine:
+                # Weights that were replaced since the plan was made must not answer under the old key.
+                made_by = self._engines.chosen(spec)
+                same = made_by.fingerprint == node.engine.fingerprint
+                computed = await self._compute(node, inputs, {"params": node.params, "engine": engine})
+                return computed._replace(keep=same, made_by=made_by)
+        except ModelUnavailable as error:
+            return Computed(error, 0.0)
+
+    async def _compute(self, node: Node, inputs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Computed:
+        operation = node.operation
 
         def compute(items: Sequence[Any]) -> Sequence[Any]:
             columns = {name: [item[name] for item in items] for name in inputs}
             answer: Sequence[Any] = operation.run(**columns, **fixed)
             return answer
 
-        computed = await self._batcher.submit(node.work, compute, inputs, largest=operation.batch)
-        costs = self._costs.setdefault(operation.type, deque(maxlen=_REMEMBERED_COSTS))
+        if operation.inline:
+            started = time.perf_counter()
+            (value,) = bisected(compute, [inputs])
+            computed = Computed(value, (time.perf_counter() - started) * 1000)
+        else:
+            largest = operation.batch if node.engine is None else node.engine.spec.batch
+            computed = await self._batcher.submit(node.work, compute, inputs, largest=largest)
+        costs = self._costs.setdefault(
+            (operation.type, node.engine.name if node.engine else None), deque(maxlen=_REMEMBERED_COSTS)
+        )
         costs.append(computed.ms)
         return computed
 
@@ -131,57 +171,6 @@ class Pool:
         value: T = result
         return value
 
-    async def load(self, spec: EngineSpec) -> Any:
-        """The loaded engine; loads it once, however many ask.
-
-        Raises:
-            ModelUnavailable: it cannot be loaded; the message says why.
-        """
-        slot = self._slot(spec)
-        if slot.state is EngineState.READY:
-            return slot.engine
-        retry_at = slot.failed_at + self._retry_load_after
-        if slot.state is EngineState.FAILED and time.monotonic() < retry_at:
-            raise ModelUnavailable(slot.problem)
-        if slot.loading is None:
-            slot.loading = asyncio.create_task(self._load(spec, slot))
-        # Whoever stops waiting leaves the load to those who come later.
-        return await asyncio.shield(slot.loading)
-
     def close(self) -> None:
         self._batcher.close()
-        self._loader.shutdown(wait=False, cancel_futures=True)
-
-    async def _load(self, spec: EngineSpec, slot: _Slot) -> Any:
-        slot.state = EngineState.LOADING
-        try:
-            engine = await asyncio.get_running_loop().run_in_executor(self._loader, _loaded_and_warm, spec)
-        except Exception as error:
-            log.exception("engine %s cannot be loaded", spec.name)
-            slot.state, slot.failed_at = EngineState.FAILED, time.monotonic()
-            reason = f"{type(error).__name__}; the server's log has the details"
-            if isinstance(error, ImportError):
-                reason = f"the package {error.name or spec.weights.source} is not installed"
-            slot.problem = f"The model '{spec.name}' cannot be loaded: {reason}."
-            raise ModelUnavailable(slot.problem) from error
-        finally:
-            slot.loading = None
-        slot.state, slot.engine, slot.problem = EngineState.READY, engine, ""
-        return engine
-
-    def _slot(self, spec: EngineSpec) -> _Slot:
-        return self._slots.setdefault(engine_key(spec), _Slot())
-
-
-def _loaded_and_warm(spec: EngineSpec) -> Any:
-    started = time.perf_counter()
-    try:
-        engine = spec.load()
-        engine.warmup()
-    except Exception:
-        raise
-    except BaseException as error:
-        # A panic of a library in Rust, or one that leaves the process: here it is a failed load.
-        raise RuntimeError(f"loading {spec.name} raised {type(error).__name__}") from error
-    log.info("engine %s ready in %.1f s", spec.name, time.perf_counter() - started)
-    return engine
+        self._engines.close()

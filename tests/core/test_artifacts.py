@@ -1,9 +1,11 @@
 """Artifacts: what they promise of their memory."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
-from app.core.artifacts import Vector
+from app.core.artifacts import Vector, size_in_bytes
 
 
 def test_a_vector_does_not_keep_its_batch():
@@ -23,3 +25,14 @@ def test_a_vector_is_read_only():
 def test_a_vector_is_one_row_of_float32(values):
     with pytest.raises(ValueError, match="float32"):
         Vector(values)
+
+
+def test_what_a_result_holds_is_counted():
+    @dataclass(frozen=True)
+    class Two:
+        one: Vector
+        other: Vector
+
+    vectors = [Vector(np.ones(1000, np.float32)) for _ in range(2)]
+    assert size_in_bytes(Two(*vectors)) > 8000
+    assert size_in_bytes([Two(*vectors)]) > 8000

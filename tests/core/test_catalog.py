@@ -13,15 +13,16 @@ from app.core.catalog import (
     allowed_targets,
     data_schema,
     default_target,
-    engines_behind,
+    makers,
     other_targets,
     params_schema,
+    stages_behind,
 )
 from app.core.operation import IMAGE, NoParams, Operation, Params, operation
 from app.core.registry import Registry, discover
 from app.core.resolver import Task, resolve
 from app.runtime.outcomes import Outcome
-from tests.images import encoded, plain
+from tests.images import astronaut, encoded
 
 PUBLIC = discover("operations").public
 NAMES = ["whole_image", "prominent_person", "prominent_face", "all_persons", "all_faces"]
@@ -30,13 +31,21 @@ every_operation = pytest.mark.parametrize("op", PUBLIC.values(), ids=PUBLIC.keys
 
 
 @pytest.fixture(scope="module")
-def outcomes(room) -> dict[str, Outcome]:
-    """What every operation that demands no params answers of a grey image."""
-    tasks = [Task(name, name, {}) for name, op in PUBLIC.items() if op.default_params is not None]
+def outcomes(tiny_room) -> dict[str, Outcome]:
+    """What every operation answers of a photo with a face."""
+    room = tiny_room
+    tasks = [Task(name, name, example(op)) for name, op in PUBLIC.items()]
+    tasks += [Task(name, "embed_hog_hsv", {}) for name in ("first", "second")]
     plan = resolve(tasks, room.registry, room.pool.choose)
-    source = room.source(encoded(plain(64, 64)))
+    source = room.source(encoded(astronaut()))
     answered = asyncio.run(room.executor.run(plan, source))
     return {outcome.planned.operation_id: outcome for outcome in answered.outcomes}
+
+
+def example(op: Operation) -> dict[str, Any]:
+    assert op.example_params is not None
+    params = op.example_params.model_dump(mode="json", exclude_defaults=True)
+    return params | ({"face_context": "whole_image"} if "face" in op.type else {})
 
 
 def described_objects(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -140,7 +149,7 @@ def test_a_real_result_is_as_the_schema_says(op, outcomes):
 
 
 @pytest.mark.parametrize("name", ["crop", "embed_hog_hsv", "hash_perceptual", "image_properties"])
-def test_a_grey_image_has_a_result(outcomes, name):
+def test_an_image_has_a_result(outcomes, name):
     assert len(outcomes[name].items) == 1
     assert outcomes[name].items[0].value is not None
 
@@ -163,16 +172,32 @@ def test_targets_of_known_operations(type_, allowed, others, default):
 @pytest.mark.parametrize(
     ("type_", "stages"),
     [
-        ("crop", {"detect_persons", "detect_faces"}),
-        ("detect_bounding_box", {"detect_persons", "detect_faces"}),
-        ("read_codes", {"read_codes", "detect_persons", "detect_faces"}),
+        ("crop", ["find_objects", "detect_faces"]),
+        ("detect_bounding_box", ["find_objects", "detect_faces"]),
+        ("read_codes", ["read_codes", "find_objects", "detect_faces"]),
+        ("embed_clip", ["encode_clip", "find_objects", "detect_faces"]),
+        ("compare", []),
     ],
 )
-def test_the_engines_behind_an_operation_are_those_of_its_stages_too(type_, stages):
-    behind = engines_behind(PUBLIC[type_])
-    assert {stage.type for stage, _ in behind} == stages
-    assert len(behind) == len({(stage.type, spec.name) for stage, spec in behind})
-    assert all(spec in stage.engines for stage, spec in behind)
+def test_the_stages_behind_an_operation_are_those_of_all_its_targets(type_, stages):
+    assert [stage.type for stage, _ in stages_behind(PUBLIC[type_])] == stages
+
+
+@pytest.mark.parametrize(
+    ("type_", "stages"),
+    [
+        ("crop", []),
+        ("detect_bounding_box", ["find_objects", "detect_faces"]),
+        ("read_codes", ["read_codes"]),
+        ("read_text", ["read_lines"]),
+        ("embed_clip", ["encode_clip"]),
+        ("classify_zero_shot", ["classify_zero_shot"]),
+        ("embed_hog_hsv", []),
+        ("compare", []),
+    ],
+)
+def test_the_makers_of_the_data_are_the_own_engines_or_those_it_is_passed_on_from(type_, stages):
+    assert [stage.type for stage, _ in makers(PUBLIC[type_])] == stages
 
 
 def toy(answer: Any) -> Operation:
@@ -201,5 +226,5 @@ def test_an_operation_with_nothing_to_choose():
     op = toy(list[int])
     assert op.params is NoParams
     assert params_schema(op)["properties"] == {}
-    assert engines_behind(op) == []
+    assert stages_behind(op) == makers(op) == ()
     assert list(Registry([op]).public) == ["run"]

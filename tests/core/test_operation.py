@@ -1,7 +1,7 @@
 """The declaration of an operation: what the decorator reads from it, refuses, and holds in a key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pytest
@@ -12,22 +12,16 @@ from app.core.errors import RegistryError, TaskError
 from app.core.operation import (
     IMAGE,
     OUTSIDE_KEY,
+    Chosen,
     EngineSpec,
     Needs,
     NoParams,
     Params,
     Ref,
     Selection,
-    engine_key,
     operation,
 )
-
-
-@dataclass(frozen=True)
-class ToyWeights:
-    fingerprint: str = "0123456789abcdef"
-    source: str = "made in a test"
-    size_bytes: int = 0
+from tests.toys import ToyWeights
 
 
 class ToyEngine:
@@ -35,14 +29,14 @@ class ToyEngine:
         pass
 
 
-ENGINE = EngineSpec("toy", ToyWeights(), "MIT", ToyEngine)
+ENGINE = EngineSpec("toy", ToyWeights(), "MIT", lambda placement: ToyEngine())
 
 
 def needs_crop(_: Params) -> Needs:
     return {"crop": IMAGE}
 
 
-class Chosen(Params):
+class Choice(Params):
     threshold: Annotated[float, Field(ge=0, le=1, alias="least")] = 0.5
     names: tuple[str, ...] = ()
     shown: Annotated[bool, OUTSIDE_KEY] = True
@@ -67,8 +61,8 @@ def answering(answer: Any) -> Any:
 
 
 def test_a_declaration_gives_everything_that_is_known_of_an_operation():
-    @operation(params=Chosen, needs=needs_crop, engine=ENGINE, version=3)
-    def measure(crop: Sequence[Crop], params: Chosen, engine: ToyEngine) -> list[float]:
+    @operation(params=Choice, needs=needs_crop, engine=ENGINE, version=3)
+    def measure(crop: Sequence[Crop], params: Choice, engine: ToyEngine) -> list[float]:
         """Measure something.
 
         At length,
@@ -80,13 +74,13 @@ def test_a_declaration_gives_everything_that_is_known_of_an_operation():
     assert measure.summary == "Measure something."
     assert measure.description == "At length,\nand in two lines."
     assert measure.module == __name__
-    assert measure.params is Chosen
+    assert measure.params is Choice
     assert measure.engines == (ENGINE,)
     assert measure.version == 3
     assert measure.public
     assert not measure.expands
     assert measure.output is float
-    assert measure.run(crop=[], params=Chosen(), engine=ToyEngine()) == []
+    assert measure.run(crop=[], params=Choice(), engine=ToyEngine()) == []
 
 
 def test_several_engines_stand_in_order_of_preference():
@@ -98,21 +92,6 @@ def test_several_engines_stand_in_order_of_preference():
         return []
 
     assert [spec.name for spec in measure.engines] == ["toy", "second"]
-
-
-@pytest.mark.parametrize(
-    ("own", "engines", "batch"),
-    [(1, [4], 4), (1, [4, 16], 16), (32, [4, 16], 32)],
-)
-def test_a_batch_is_as_large_as_the_engine_that_gains_most(own, engines, batch):
-    specs = [replace(ENGINE, name=f"toy {size}", batch=size) for size in engines]
-
-    @operation(needs=needs_crop, engine=specs, batch=own)
-    def measure(crop: Sequence[Crop], params: NoParams, engine: ToyEngine) -> list[int]:
-        """Measure."""
-        return []
-
-    assert measure.batch == batch
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -149,10 +128,16 @@ def test_an_expanding_operation_gives_regions():
     assert select.output is Region
 
 
-def test_an_operation_that_demands_a_param_has_no_default_params():
-    measured = operation(params=Demanding, needs=needs_crop)(answering(list[int]))
-    assert measured.default_params is None
-    assert operation(params=Chosen, needs=needs_crop)(answering(list[int])).default_params == Chosen()
+def test_an_operation_that_demands_a_param_gives_an_example():
+    with pytest.raises(RegistryError, match="run: has a required param, and gives no example"):
+        operation(params=Demanding, needs=needs_crop)(answering(list[int]))
+    example = Demanding(must=1)
+    measured = operation(params=Demanding, needs=needs_crop, example=example)(answering(list[int]))
+    assert measured.example_params == example
+    assert not measured.takes_no_params
+    stage = operation(params=Demanding, needs=needs_crop, public=False)(answering(list[int]))
+    assert stage.example_params is None
+    assert operation(params=Choice, needs=needs_crop)(answering(list[int])).example_params == Choice()
 
 
 def test_an_operation_shows_its_type():
@@ -250,23 +235,23 @@ def test_an_expanding_run_that_gives_no_selection():
     ids=str,
 )
 def test_what_does_not_change_the_result_is_left_out_of_the_key(raw):
-    params = Chosen.model_validate(raw, strict=False)
-    assert params.canonical() == Chosen().canonical() == {"threshold": 0.5, "names": []}
+    params = Choice.model_validate(raw, strict=False)
+    assert params.canonical() == Choice().canonical() == {"threshold": 0.5, "names": []}
 
 
 @pytest.mark.parametrize("raw", [{"least": 0.6}, {"names": ["a"]}], ids=str)
 def test_what_changes_the_result_is_in_the_key(raw):
-    params = Chosen.model_validate(raw, strict=False)
-    assert params.canonical() != Chosen().canonical()
+    params = Choice.model_validate(raw, strict=False)
+    assert params.canonical() != Choice().canonical()
 
 
 def test_whole_numbers_and_floats_of_one_value_have_one_key():
-    assert repr(Chosen(least=1).canonical()) == repr(Chosen(least=1.0).canonical())
+    assert repr(Choice(least=1).canonical()) == repr(Choice(least=1.0).canonical())
 
 
 def test_run_sees_what_lies_outside_the_key_at_its_default():
-    params = Chosen(least=0.7, names=("a",), shown=False)
-    assert params.computing() == Chosen(least=0.7, names=("a",))
+    params = Choice(least=0.7, names=("a",), shown=False)
+    assert params.computing() == Choice(least=0.7, names=("a",))
     assert params.shown is False
 
 
@@ -278,8 +263,8 @@ def test_run_sees_a_default_that_is_made_by_a_factory():
 
 
 def test_people_see_only_what_was_chosen():
-    assert Chosen(least=0.5, shown=False).chosen() == {}
-    assert Chosen(least=0.25, shown=False).chosen() == {"threshold": 0.25}
+    assert Choice(least=0.5, shown=False).chosen() == {}
+    assert Choice(least=0.25, shown=False).chosen() == {"threshold": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -293,15 +278,15 @@ def test_people_see_only_what_was_chosen():
 )
 def test_params_are_strict(raw, problem):
     with pytest.raises(ValidationError) as refused:
-        Chosen.model_validate(raw)
+        Choice.model_validate(raw)
     assert [error["type"] for error in refused.value.errors()] == [problem]
 
 
 def test_params_are_frozen_and_comparable():
-    params = Chosen()
+    params = Choice()
     with pytest.raises(ValidationError):
         params.shown = False
-    assert hash(params) == hash(Chosen())
+    assert hash(params) == hash(Choice())
     assert not params.is_plural
 
 
@@ -317,16 +302,21 @@ def test_refs_of_one_operation_and_equal_params_are_equal():
 
 def test_the_space_of_vectors_names_code_model_and_weights():
     embed = operation(needs=needs_crop, version=2)(answering(list[int]))
-    assert embed.space(None) == "run/2"
-    assert embed.space(ENGINE) == "run/2/toy/0123456789ab"
+    engine = Chosen(ENGINE, "0123456789abcdef")
+    assert embed.space(NoParams(), embed.version, None) == "run/2"
+    assert embed.space(NoParams(), 2, engine) == "run/2/toy/0123456789ab"
+    shared = operation(needs=needs_crop, space_family="clip")(answering(list[int]))
+    assert shared.space(NoParams(), 1, engine) == "clip/1/toy/0123456789ab"
+    sized = operation(params=Choice, needs=needs_crop, space_family=lambda params: f"run-{params.threshold}")
+    assert sized(answering(list[int])).space(Choice(least=0.5), 1, None) == "run-0.5/1"
 
 
 def test_an_engine_is_known_by_its_name_and_its_weights():
     keys = {
-        engine_key(None),
-        engine_key(ENGINE),
-        engine_key(replace(ENGINE, name="other")),
-        engine_key(replace(ENGINE, weights=ToyWeights("other"))),
+        Chosen(ENGINE, "0123").key,
+        Chosen(replace(ENGINE, name="other"), "0123").key,
+        Chosen(ENGINE, "4567").key,
     }
-    assert len(keys) == 4
-    assert engine_key(ENGINE) == engine_key(replace(ENGINE, licence="Apache-2.0", batch=8))
+    assert len(keys) == 3
+    cheaper = replace(ENGINE, licence="Apache-2.0", batch=8)
+    assert Chosen(ENGINE, "0123", "from here").key == Chosen(cheaper, "0123", "from there").key

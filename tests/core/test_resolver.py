@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pytest
@@ -15,6 +15,7 @@ from app.core.geometry import Box
 from app.core.operation import (
     IMAGE,
     OUTSIDE_KEY,
+    Chosen,
     EngineSpec,
     Needs,
     NoParams,
@@ -27,17 +28,11 @@ from app.core.operation import (
 from app.core.plan import IMAGE_NODE, Plan, PlannedTask
 from app.core.registry import Registry, discover
 from app.core.resolver import Task, resolve, validated
+from tests.toys import ToyWeights
 
 REAL = discover("operations")
 # As many tasks as one request may have.
 MOST_TASKS = 64
-
-
-@dataclass(frozen=True)
-class ToyWeights:
-    fingerprint: str = "0123456789abcdef"
-    source: str = "made in a test"
-    size_bytes: int = 0
 
 
 class Following(Params):
@@ -62,8 +57,9 @@ def combine(first: Sequence[Any], second: Sequence[Any], params: Following) -> l
 FOLLOWING = Registry([combine])
 
 
-def first_engine(op: Operation) -> EngineSpec | None:
-    return op.engines[0] if op.engines else None
+def first_engine(op: Operation, params: Params) -> Chosen | None:
+    able = op.may_be_served_by(params)
+    return Chosen(able[0], "0123456789abcdef") if able else None
 
 
 def task(type_: str, operation_id: str = "t", **params: Any) -> Task:
@@ -94,6 +90,7 @@ def refused(*tasks: Task, registry: Registry = REAL) -> dict[str, tuple[str, str
 def test_one_task_is_followed_down_to_the_image():
     plan = planned(task("detect_bounding_box", target="prominent_face"))
     assert [node.operation.type for node in plan.nodes.values()] == [
+        "find_objects",
         "detect_persons",
         "face_context",
         "detect_faces",
@@ -372,7 +369,7 @@ def test_a_reference_to_a_task_that_finds_no_boxes(finds_none):
     code, message = told["a"]
     assert told.keys() == {"a"}
     assert code == "invalid_reference"
-    assert message.startswith(f"target.task: task 'b' of type '{finds_none}' finds no boxes; these do: ")
+    assert message.startswith(f"target.task: task 'b' of type '{finds_none}' gives no boxes; these do: ")
     assert "detect_bounding_box" in message
     assert "detect_faces" not in message
 
@@ -478,6 +475,7 @@ def test_the_height_is_the_longest_chain_that_waits():
     )
     heights = [(node.operation.type, node.height) for node in plan.nodes.values()]
     assert sorted(heights, key=lambda entry: -entry[1]) == [
+        ("find_objects", 5),
         ("detect_persons", 4),
         ("face_context", 3),
         ("detect_faces", 2),
@@ -511,8 +509,9 @@ def test_upstream_of_the_image_is_the_image():
 # The key of the work
 
 
-def work_of(op: Operation, engine: EngineSpec | None = None, **params: Any) -> str:
-    plan = resolve([Task("t", op.type, params)], Registry([op]), lambda _: engine)
+def work_of(op: Operation, engine: EngineSpec, fingerprint: str = "0123", **params: Any) -> str:
+    chosen = Chosen(engine, fingerprint)
+    plan = resolve([Task("t", op.type, params)], Registry([op]), lambda op, params: chosen)
     return plan.nodes[plan.tasks[0].node].work
 
 
@@ -534,7 +533,7 @@ def test_the_work_is_known_by_all_that_its_result_depends_on():
     works = [
         work_of(measure, ENGINE),
         work_of(measure, OTHER),
-        work_of(measure, replace(ENGINE, weights=ToyWeights("other"))),
+        work_of(measure, ENGINE, fingerprint="4567"),
         work_of(measure, ENGINE, level=1),
         work_of(measuring("weigh"), ENGINE),
         work_of(measuring(version=2), ENGINE),
@@ -549,8 +548,9 @@ def test_the_work_is_known_by_nothing_else():
 
 def test_the_chosen_engine_serves():
     measure = measuring()
-    plan = resolve([task("measure")], Registry([measure]), lambda op: op.engines[-1])
-    assert plan.nodes[plan.tasks[0].node].engine is OTHER
+    chosen = Chosen(OTHER, "0123")
+    plan = resolve([task("measure")], Registry([measure]), lambda op, params: chosen)
+    assert plan.nodes[plan.tasks[0].node].engine is chosen
 
 
 # Whatever a client sends
@@ -669,7 +669,7 @@ def test_needs_that_raise_fail_their_task_alone(caplog):
         return [each.box for each in crop]
 
     plan = resolve(
-        [Task("a", "digs", {"deep": True}), Task("b", "digs", {})], Registry([digs]), lambda op: None
+        [Task("a", "digs", {"deep": True}), Task("b", "digs", {})], Registry([digs]), lambda op, params: None
     )
     failed, planned = plan.tasks
     assert (failed.fault.status, failed.fault.code) == ("error", "internal")

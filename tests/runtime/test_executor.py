@@ -26,11 +26,13 @@ from app.core.operation import (
     Selection,
     Source,
     TaskRef,
+    Wanted,
     operation,
 )
 from app.core.plan import Plan
 from app.core.registry import Registry
 from app.core.resolver import Task, resolve
+from app.core.weights import Placement
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits, sha256_of
 from app.runtime.executor import Executor
@@ -38,6 +40,7 @@ from app.runtime.outcomes import Outcome, Run
 from app.runtime.pool import Pool
 from app.runtime.source import ImageSource, known_facts
 from tests.images import encoded, noise
+from tests.toys import ToyStore, ToyWeights
 
 # Only a failing test waits as long as this.
 PATIENCE_SECONDS = 10
@@ -94,7 +97,7 @@ class Place(Params):
 
 def needs_of_place(params: Place) -> Needs:
     if params.of is not None:
-        return {"image": IMAGE, "found": TaskRef(params.of, "of", locates=True)}
+        return {"image": IMAGE, "found": TaskRef(params.of, "of", wanted=Wanted.BOXES)}
     if params.finding is not None:
         return {"image": IMAGE, "found": Ref(find, params.finding)}
     return {"image": IMAGE}
@@ -269,7 +272,7 @@ def in_house(
     """Run a scenario over an executor with these operations."""
 
     async def whole() -> Any:
-        pool, cache = Pool(lanes), ResultCache(cache_bytes)
+        pool, cache = Pool(lanes, ToyStore()), ResultCache(cache_bytes)
         house = House(Registry([find, place, *operations]), pool, cache, Executor(pool, cache))
         try:
             return await scenario(house)
@@ -660,13 +663,7 @@ def test_a_failing_task_touches_no_sibling(error, status, code):
 
 
 def test_an_engine_that_cannot_be_loaded_fails_its_tasks_alone():
-    @dataclass(frozen=True)
-    class ToyWeights:
-        source: str = "nowhere"
-        fingerprint: str = "0123456789abcdef"
-        size_bytes: int = 0
-
-    def load() -> Any:
+    def load(_: Placement) -> Any:
         raise RuntimeError(SECRET)
 
     toy = EngineSpec("toy", ToyWeights(), "MIT", load)

@@ -4,31 +4,27 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.core.artifacts import Crop
 from app.core.errors import Internal, InvalidParams, ModelUnavailable, TaskError
-from app.core.operation import IMAGE, EngineSpec, NoParams, Operation, operation
+from app.core.operation import IMAGE, Chosen, EngineSpec, NoParams, Operation, operation
 from app.core.plan import IMAGE_NODE, Node
+from app.core.weights import Placement
 from app.runtime.batcher import Computed
-from app.runtime.pool import EngineState, Pool
+from app.runtime.engines import EngineState
+from app.runtime.pool import Pool
+from tests.toys import ToyStore, ToyWeights
 
 # Only a failing test waits as long as this.
 PATIENCE_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class ToyWeights:
-    source: str = "bundled in toy-wheel 1.0"
-    fingerprint: str = "0123456789abcdef"
-    size_bytes: int = 0
-
-
 class ToyEngine:
-    def __init__(self, name: str = "toy") -> None:
+    def __init__(self, placement: Placement | None = None, name: str = "toy") -> None:
         self.name = name
         self.warm = False
 
@@ -43,7 +39,7 @@ class Loading:
         self.count = 0
         self._failures = list(failures)
 
-    def __call__(self) -> ToyEngine:
+    def __call__(self, placement: Placement) -> ToyEngine:
         self.count += 1
         if self._failures:
             raise self._failures.pop(0)
@@ -57,10 +53,10 @@ class SlowLoading(Loading):
         super().__init__(*failures)
         self.entered, self.finish = threading.Event(), threading.Event()
 
-    def __call__(self) -> ToyEngine:
+    def __call__(self, placement: Placement) -> ToyEngine:
         self.entered.set()
         assert self.finish.wait(PATIENCE_SECONDS)
-        return super().__call__()
+        return super().__call__(placement)
 
 
 class Panic(BaseException):
@@ -86,7 +82,8 @@ def measuring(*specs: EngineSpec, run: Callable[[Sequence[int]], list[Any]] | No
 
 
 def node(op: Operation, engine: EngineSpec | None = None) -> Node:
-    return Node(f"{op.type}#1", op.type, op, NoParams(), engine, {"crop": IMAGE_NODE}, height=0)
+    chosen = None if engine is None else Chosen(engine, ToyStore().fingerprint(engine))
+    return Node(f"{op.type}#1", op.type, op, NoParams(), chosen, {"crop": IMAGE_NODE}, height=0)
 
 
 def in_loop(
@@ -95,7 +92,7 @@ def in_loop(
     """Run a scenario over a pool and close it."""
 
     async def whole() -> Any:
-        pool = Pool(lanes, retry_load_after)
+        pool = Pool(lanes, ToyStore(), retry_load_after=retry_load_after)
         try:
             return await scenario(pool)
         finally:
@@ -170,7 +167,7 @@ def test_a_load_holds_up_no_lane():
     "other",
     [
         pytest.param(replace(spec(ToyEngine), name="other"), id="another name"),
-        pytest.param(replace(spec(ToyEngine), weights=ToyWeights(fingerprint="fedcba")), id="other weights"),
+        pytest.param(replace(spec(ToyEngine), weights=ToyWeights(id="other")), id="other weights"),
     ],
 )
 def test_another_engine_is_loaded_for_itself(other):
@@ -219,7 +216,7 @@ def test_who_stops_waiting_does_not_abort_the_load(leaving):
             ImportError("cannot import name 'x' (/secret/x.py)", name="toy_wheel", path="/secret/x.py"),
             "toy_wheel is not installed",
         ),
-        (ImportError("libGL.so.1: cannot open /secret"), "bundled in toy-wheel 1.0 is not installed"),
+        (ImportError("libGL.so.1: cannot open /secret"), "made in a test is not installed"),
         (MemoryError(), "MemoryError"),
     ],
     ids=repr,
@@ -352,18 +349,18 @@ def test_the_first_engine_that_works_is_chosen(broken, chosen):
     op = measuring(*specs)
 
     async def scenario(pool: Pool) -> None:
-        assert pool.choose(op) is specs[0]
+        assert pool.choose(op, NoParams()).spec is specs[0]
         for number in broken:
             with pytest.raises(ModelUnavailable):
                 await pool.load(specs[number])
-        assert pool.choose(op) is specs[chosen]
+        assert pool.choose(op, NoParams()).spec is specs[chosen]
 
     in_loop(scenario)
 
 
 def test_no_engine_is_chosen_where_none_is_declared():
     async def scenario(pool: Pool) -> None:
-        assert pool.choose(measuring()) is None
+        assert pool.choose(measuring(), NoParams()) is None
 
     in_loop(scenario)
 
@@ -372,8 +369,8 @@ def test_no_engine_is_chosen_where_none_is_declared():
 
 
 def test_an_item_is_computed_by_the_engine_of_its_node():
-    first = spec(lambda: ToyEngine("first"), "first")
-    second = spec(lambda: ToyEngine("second"), "second")
+    first = spec(lambda placement: ToyEngine(name="first"), "first")
+    second = spec(lambda placement: ToyEngine(name="second"), "second")
     op = measuring(first, second)
 
     async def scenario(pool: Pool) -> None:
@@ -436,13 +433,13 @@ def test_the_cost_of_an_operation_is_known_from_its_first_item_on():
     op, other = measuring(), measuring(spec(ToyEngine))
 
     async def scenario(pool: Pool) -> None:
-        assert pool.cost_ms(op) is None
+        assert pool.cost_ms(op, None) is None
         for _ in range(3):
             await pool.submit(node(op), {"crop": 1})
-        cost = pool.cost_ms(op)
+        cost = pool.cost_ms(op, None)
         assert isinstance(cost, float)
         assert cost >= 0
-        assert pool.cost_ms(other) is None
+        assert pool.cost_ms(other, None) is None
 
     in_loop(scenario)
 
@@ -453,7 +450,7 @@ def test_an_engine_that_is_unavailable_costs_nothing():
 
     async def scenario(pool: Pool) -> None:
         await pool.submit(node(op, toy), {"crop": 1})
-        assert pool.cost_ms(op) is None
+        assert pool.cost_ms(op, Chosen(toy, "")) is None
 
     in_loop(scenario)
 

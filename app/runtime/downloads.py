@@ -1,0 +1,118 @@
+"""Downloads of weights in the background, one after another, on a thread of their own."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from app.core.errors import ModelUnavailable
+from app.core.operation import EngineSpec
+from app.core.weights import Store
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The server is stopping, and the download with it; the next one goes on from there."""
+
+
+@dataclass(slots=True)
+class _Download:
+    spec: EngineSpec
+    done: int = 0
+    total: int = 0
+
+
+class Downloads:
+    """What is being fetched, how far it is, and what could not be had. No request waits for it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: deque[_Download] = deque()
+        self._by_id: dict[str, _Download] = {}
+        self._problems: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._running = False
+        self._lock = threading.Lock()
+
+    def percent(self, spec: EngineSpec) -> int | None:
+        """How far the weights are; None where nothing is fetched."""
+        download = self._by_id.get(spec.weights.id)
+        if download is None:
+            return None
+        return 100 * download.done // download.total if download.total else 0
+
+    def problem(self, spec: EngineSpec) -> str:
+        """Why the last download of these weights failed; empty where none did."""
+        return self._problems.get(spec.weights.id, "")
+
+    def start(self, specs: Iterable[EngineSpec]) -> None:
+        """Fetch what is missing. Called on the event loop; returns at once."""
+        with self._lock:
+            for spec in specs:
+                if spec.weights.id not in self._by_id and not self._store.present(spec):
+                    download = _Download(spec)
+                    self._by_id[spec.weights.id] = download
+                    self._waiting.append(download)
+            if self._waiting and not self._running:
+                self._running = True
+                tell = _thread_safe(asyncio.get_running_loop())
+                # A daemon: a connection that hangs must not keep the process from ending.
+                threading.Thread(target=self._work, args=(tell,), name="downloads", daemon=True).start()
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _work(self, tell: Callable[[Callable[[], None]], None]) -> None:
+        while download := self._next():
+            problem = self._fetched(download)
+            tell(partial(self._ended, download, problem))
+
+    def _next(self) -> _Download | None:
+        with self._lock:
+            if self._waiting and not self._stop.is_set():
+                return self._waiting.popleft()
+            self._running = False
+            return None
+
+    def _fetched(self, download: _Download) -> str:
+        """Fetch the weights of one engine; what went wrong, or nothing."""
+
+        def progress(done: int, total: int) -> None:
+            if self._stop.is_set():
+                raise Stopped
+            download.done, download.total = done, total
+
+        name = download.spec.weights.id
+        try:
+            log.info("downloading %s", name)
+            self._store.pull(download.spec, progress)
+        except Stopped:
+            return "The download was stopped."
+        except ModelUnavailable as error:
+            log.error("%s", error)
+            return str(error)
+        except Exception as error:
+            log.exception("%s could not be downloaded", name)
+            return (
+                f"{name} could not be downloaded: {type(error).__name__}; the server's log has the details."
+            )
+        log.info("downloaded %s", name)
+        return ""
+
+    def _ended(self, download: _Download, problem: str) -> None:
+        self._by_id.pop(download.spec.weights.id, None)
+        self._problems[download.spec.weights.id] = problem
+
+
+def _thread_safe(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
+    def tell(function: Callable[[], None]) -> None:
+        # The loop may close at any moment, and then nobody asks any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(function)
+
+    return tell
