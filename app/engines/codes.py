@@ -10,6 +10,7 @@ import numpy as np
 from app.core.artifacts import Crop
 from app.core.geometry import Point
 from app.core.operation import EngineSpec
+from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.scaling import Scaled, scaled_to_fit
 from app.engines.weights import Bundled
@@ -30,7 +31,7 @@ class Code:
 class ZxingCodeReader(Engine[Crop, Scaled, list[Any], list[Code]]):
     """Crops to the codes in them, from top to bottom."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Placement) -> None:
         import zxingcpp
 
         self._read = zxingcpp.read_barcodes

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.core.artifacts import Crop, Detections, Region
 from app.core.geometry import Box, Point
 from app.core.operation import EngineSpec
+from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.device import one_thread_per_call
 from app.engines.scaling import Scaled, scaled_to_fit
@@ -30,7 +31,7 @@ Faces = list[tuple[NDArray[np.float32], float, NDArray[np.float32]]]
 class MtcnnFaceDetector(Engine[Crop, Scaled, Faces, Detections]):
     """Crops to faces with five landmarks, in coordinates of the whole image."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Placement) -> None:
         from facenet_pytorch import MTCNN
 
         one_thread_per_call()
@@ -84,6 +85,7 @@ MTCNN_FACES = EngineSpec(
         "facenet-pytorch",
         "facenet_pytorch",
         ("data/pnet.pt", "data/rnet.pt", "data/onet.pt"),
+        size_bytes=1_990_986,
     ),
     licence="MIT",
     load=MtcnnFaceDetector,

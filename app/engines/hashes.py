@@ -7,6 +7,7 @@ import PIL.Image
 
 from app.core.artifacts import Crop
 from app.core.operation import EngineSpec
+from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.weights import Bundled
 
@@ -23,7 +24,7 @@ class HexHashes(NamedTuple):
 class PerceptualHasher(Engine[Crop, PIL.Image.Image, HexHashes, HexHashes]):
     """Crops to hashes, by the package's own functions at their defaults."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Placement) -> None:
         import imagehash
 
         self._functions = (

@@ -12,6 +12,7 @@ import numpy as np
 from app.core.artifacts import Crop, Detections, Pixels, Region
 from app.core.geometry import Box
 from app.core.operation import EngineSpec
+from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.device import one_thread_per_call
 from app.engines.scaling import Scaled, scaled_to_fit
@@ -32,7 +33,7 @@ Hits = list[tuple[float, float, float, float, float]]
 class HogPeopleDetector(Engine[Crop, Scaled, Hits, Detections]):
     """Crops to persons, in coordinates of the whole image."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Placement) -> None:
         import cv2
 
         one_thread_per_call()

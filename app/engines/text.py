@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from app.core.artifacts import Crop, Pixels
-from app.core.geometry import Point
+from app.core.geometry import Box, Point
 from app.core.operation import EngineSpec
+from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.device import one_thread_per_call
 from app.engines.scaling import scaled_to_fit
@@ -29,11 +30,19 @@ LOWEST_CONFIDENCE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of text; `polygon` is its four corners in the whole image, clockwise from the top left."""
+    """One line of text; `polygon` is its four corners in the whole image, clockwise from the top left, and
+    `bbox` the box around them."""
 
     text: str
     confidence: float
     polygon: tuple[Point, ...]
+    bbox: Box
+
+    @classmethod
+    def within(cls, box: Box, text: str, confidence: float, polygon: tuple[Point, ...]) -> "Line | None":
+        """A line in a region of the image; None where it covers none of the region's pixels."""
+        bbox = Box.around(polygon, box)
+        return None if bbox is None else cls(text, round(confidence, 4), polygon, bbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class Padded:
 class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
     """Crops to lines of text, in reading order."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Placement) -> None:
         from rapidocr import RapidOCR
 
         one_thread_per_call()
@@ -98,8 +107,8 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
         for corners, text, confidence in zip(raw.boxes, raw.txts, raw.scores, strict=True):
             inside = np.clip((np.asarray(corners) - padding) / ready.scale + low, low, high)
             polygon = tuple(Point(round(x, 1), round(y, 1)) for x, y in inside.tolist())
-            lines.append(Line(text, round(float(confidence), 4), polygon))
-        return in_reading_order(lines)
+            lines.append(Line.within(item.box, text, float(confidence), polygon))
+        return in_reading_order([line for line in lines if line is not None])
 
     def warmup(self) -> None:
         import cv2
@@ -145,6 +154,7 @@ RAPIDOCR_TEXT = EngineSpec(
             "models/PP-OCRv6_rec_small.onnx",
             "models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
         ),
+        size_bytes=31_749_509,
     ),
     licence="Apache-2.0",
     load=RapidTextReader,

@@ -1,11 +1,10 @@
-"""Where weights come from, what identifies them and how large they are."""
+"""The kinds of weights: inside an installed package, in a repository of the Hugging Face hub, or at an URL.
 
-import hashlib
+These are declarations; `app.engines.store` looks for the files, fetches and checks them.
+"""
+
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,43 +18,74 @@ class Bundled:
     distribution: str
     package: str
     files: tuple[str, ...] = ()
+    size_bytes: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.distribution
 
     @property
     def source(self) -> str:
-        return f"bundled in {self.distribution} {_installed_version(self.distribution)}"
+        return f"bundled in {self.distribution}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A repository of the Hugging Face hub, kept in that hub's own cache.
+
+    `files` are the names that are needed; one with `*` is a pattern, of which at least one file must exist.
+    `optional` ones are taken where the repository has them. `size_bytes` is about what they take together.
+    `revision` is a branch, tag or commit; what was really pulled is recorded by its commit.
+    """
+
+    repository: str
+    files: tuple[str, ...]
+    size_bytes: int
+    revision: str = "main"
+    optional: tuple[str, ...] = ()
 
     @property
-    def fingerprint(self) -> str:
-        """The digest of the weights; reads the files once, loads no model."""
-        return _digest_of(self)
+    def id(self) -> str:
+        return self.repository
+
+    @property
+    def source(self) -> str:
+        return f"Hugging Face hub, {self.repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file at an URL.
+
+    `sha256_prefix` and `md5` are what its publisher says of it: of the file `name` that is kept, which is a
+    member of the archive where the URL leads to one (`archived`).
+    """
+
+    url: str
+    name: str
+    size_bytes: int
+    sha256_prefix: str = ""
+    md5: str = ""
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Files at fixed URLs, kept where the library that they belong to keeps them, under its own names.
+
+    `cache` is that library: `torch` for `$TORCH_HOME/hub/checkpoints` or `facenet` for
+    `$TORCH_HOME/checkpoints` (both under `~/.cache/torch` by default), `easyocr` for
+    `$EASYOCR_MODULE_PATH/model` (`~/.EasyOCR/model`).
+    """
+
+    id: str
+    files: tuple[RemoteFile, ...]
+    cache: Literal["torch", "facenet", "easyocr"]
+
+    @property
+    def source(self) -> str:
+        return f"download, {self.id}"
 
     @property
     def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.paths)
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files; none where the package is not installed."""
-        spec = find_spec(self.package)
-        if spec is None or not spec.submodule_search_locations:
-            return []
-        folder = Path(next(iter(spec.submodule_search_locations)))
-        return [folder / name for name in self.files]
-
-
-@cache
-def _installed_version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-@cache
-def _digest_of(weights: Bundled) -> str:
-    """Also answers for a package that is missing: planning goes on, and loading says what is wrong."""
-    installed = _installed_version(weights.distribution)
-    digest = hashlib.sha256(f"{weights.distribution} {installed}".encode())
-    for path in weights.paths:
-        digest.update(path.read_bytes() if path.is_file() else b"missing")
-    return digest.hexdigest()
+        return sum(file.size_bytes for file in self.files)

@@ -1,0 +1,86 @@
+"""What the tests of embedding engines share: images, comparisons, and an engine in a process of its own.
+
+    python -m tests.engines.vectors MODULE CLASS FOLDER ...
+
+loads engines from folders and writes the digests of their vectors of `photos()`.
+"""
+
+import hashlib
+import importlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.core.artifacts import Crop, Pixels, Vector
+from app.core.geometry import Box, Point
+from app.core.weights import Placement
+from tests.images import astronaut, crop_of, image_of, noise, plain
+
+# Near enough to what MTCNN finds in the astronaut's face.
+FACE = Box(181, 62, 268, 172)
+LANDMARKS = (Point(205, 108), Point(245, 105), Point(228, 128), Point(210, 147), Point(245, 146))
+
+
+def photos() -> list[Crop]:
+    """Photos whole and cut, in colour and grey; the cut one is a face with its landmarks."""
+    from skimage import data
+
+    grey = np.repeat(np.asarray(data.camera())[:, :, None], 3, axis=2)
+    whole = [crop_of(pixels) for pixels in (astronaut(), data.chelsea(), data.coffee(), grey)]
+    return [*whole, Crop(image_of(astronaut()), FACE, LANDMARKS)]
+
+
+def odd_images() -> dict[str, Pixels]:
+    return {
+        "1x1": noise(1, 1),
+        "2x3": noise(2, 3),
+        "3000x2": noise(3000, 2),
+        "2x3000": noise(2, 3000),
+        "200000x1": noise(200_000, 1),
+        "black": plain(64, 48, (0, 0, 0)),
+        "white": plain(48, 64, (255, 255, 255)),
+        "noise": noise(300, 200),
+    }
+
+
+def rows(vectors: Sequence[Vector]) -> Any:
+    """Vectors as one float32 array [n, dimensions]."""
+    return np.stack([vector.values for vector in vectors])
+
+
+def cosines(left: Any, right: Any) -> Any:
+    """Of each row with its like: [n, dimensions] twice to [n]."""
+    left, right = (np.asarray(each, np.float64) for each in (left, right))
+    return (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+
+
+def digest(answers: Sequence[Any]) -> str:
+    """Of all vectors in an engine's answers, bit for bit; answers without one count for nothing."""
+    hasher = hashlib.sha256()
+    for answer in answers:
+        for each in (answer, getattr(answer, "image", None), getattr(answer, "patches", None)):
+            if isinstance(each, Vector):
+                hasher.update(each.values.tobytes())
+    return hasher.hexdigest()
+
+
+def started_elsewhere(*engines: tuple[type, Path]) -> "subprocess.Popen[str]":
+    """Begin the same of `photos()` in a process of its own, for engines with their folders."""
+    command = [sys.executable, "-m", "tests.engines.vectors"]
+    for engine, folder in engines:
+        command += [engine.__module__, engine.__name__, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def main(*arguments: str) -> None:
+    for module, name, folder in zip(arguments[::3], arguments[1::3], arguments[2::3], strict=True):
+        engine = getattr(importlib.import_module(module), name)(Placement(Path(folder)))
+        sys.stdout.write(digest(engine(photos())) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
