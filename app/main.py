@@ -1,21 +1,29 @@
 """The composition root: settings -> registry -> pool -> executor -> HTTP application."""
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from litestar import Litestar
 
 from app.api.app import build_app
-from app.api.health import state_of
+from app.api.readiness import readiness
 from app.api.room import RequestLimits, Room
-from app.core.errors import ModelUnavailable
+from app.core.catalog import makers, stages_behind
+from app.core.errors import ModelUnavailable, RegistryError
+from app.core.operation import EngineSpec, Operation
 from app.core.registry import Registry, discover
+from app.core.weights import Store
+from app.engines.random_store import RandomStore
+from app.engines.store import LocalStore, read_pins
+from app.engines.weights import Bundled
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
+from app.runtime.engines import MemoryPolicy
 from app.runtime.executor import Executor
 from app.runtime.fetch import Fetcher, FetchLimits
 from app.runtime.pool import Pool
@@ -24,12 +32,22 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def build_room(settings: Settings, registry: Registry | None = None) -> Room:
-    """The server's parts, joined."""
-    pool = Pool(settings.lanes)
+def build_room(settings: Settings, registry: Registry | None = None, store: Store | None = None) -> Room:
+    """The server's parts, joined.
+
+    Raises:
+        RegistryError: an operation is declared wrongly, or a setting names one that is not there.
+    """
+    registry = registry if registry is not None else discover("operations")
+    pool = Pool(
+        settings.lanes,
+        store if store is not None else build_store(settings),
+        preferences=preferences(settings, registry),
+        memory=MemoryPolicy(settings.memory_budget, settings.idle_unload),
+    )
     cache = ResultCache(settings.cache_bytes)
     return Room(
-        registry=registry if registry is not None else discover("operations"),
+        registry=registry,
         pool=pool,
         cache=cache,
         executor=Executor(pool, cache),
@@ -51,6 +69,55 @@ def build_room(settings: Settings, registry: Registry | None = None) -> Room:
     )
 
 
+def build_store(settings: Settings) -> Store:
+    """The weights on this machine, or random ones in their place."""
+    local = local_store(settings)
+    return RandomStore(local, settings.data / "random") if settings.weights == "random" else local
+
+
+def local_store(settings: Settings) -> LocalStore:
+    """The weights on this machine."""
+    return LocalStore(
+        settings.data,
+        offline=settings.offline,
+        pins=read_pins(settings.pinned_weights),
+        device=settings.device,
+        precision=settings.precision,
+    )
+
+
+def preferences(settings: Settings, registry: Registry) -> dict[str, tuple[str, ...]]:
+    """`SIGHTGRAPH_ENGINES` by the stages that the engines serve.
+
+    Raises:
+        RegistryError: it names an operation or an engine that is not there.
+    """
+    by_stage: dict[str, tuple[str, ...]] = {}
+    for name, engines in settings.engines.items():
+        operation = registry.get(name)
+        stages = [] if operation is None else [stage for stage, _ in makers(operation)]
+        if not stages:
+            with_engines = [name for name, op in registry.items() if makers(op)]
+            raise RegistryError(f"SIGHTGRAPH_ENGINES: '{name}' is none of {', '.join(with_engines)}")
+        # Of an operation that persons and faces are found for, each has engines of its own.
+        stage = next((stage for stage in stages if engines[0] in _names(stage)), stages[0])
+        for engine in engines:
+            if engine not in _names(stage):
+                raise RegistryError(
+                    f"SIGHTGRAPH_ENGINES: {name} has no engine '{engine}', but {', '.join(_names(stage))}"
+                )
+        if by_stage.setdefault(stage.type, engines) != engines:
+            raise RegistryError(
+                f"SIGHTGRAPH_ENGINES: {name} has its engines in common with another operation that is named, "
+                f"by the stage {stage.type}: name one of them"
+            )
+    return by_stage
+
+
+def _names(operation: Operation) -> list[str]:
+    return sorted(spec.name for spec in operation.engines)
+
+
 def create_app(settings: Settings | None = None) -> Litestar:
     """The application, for `sightgraph serve` and for any other ASGI server."""
     settings = settings or Settings()
@@ -59,9 +126,15 @@ def create_app(settings: Settings | None = None) -> Litestar:
         os.environ["HF_HUB_OFFLINE"] = "1"
     room = build_room(settings)
 
+    wanted = wanted_engines(settings.pull, room)
+    preloaded = wanted_engines(settings.preload, room)
+    room.starting = True
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        loading = asyncio.create_task(load_engines(room))
+        if not settings.offline:
+            room.pool.downloads.start(wanted)
+        loading = asyncio.create_task(load_engines(room, preloaded))
         try:
             yield
         finally:
@@ -73,14 +146,34 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return build_app(room, version("sightgraph"), lifespan)
 
 
-async def load_engines(room: Room) -> None:
-    """Load every engine, while requests are already answered, and tell which operations are ready."""
-    for operation in room.registry.values():
-        for spec in operation.engines:
-            try:
-                await room.pool.load(spec)
-            except ModelUnavailable as error:
-                log.error("%s", error)
-    states = {name: state_of(op, room) for name, op in room.registry.public.items()}
+def wanted_engines(names: Sequence[str], room: Room) -> list[EngineSpec]:
+    """The most preferred engine of every stage behind the named operations; `all` names every one.
+
+    Raises:
+        RegistryError: there is no such operation.
+    """
+    registry = room.registry
+    unknown = [name for name in names if name not in registry and name != "all"]
+    if unknown:
+        raise RegistryError(
+            f"SIGHTGRAPH_PULL and SIGHTGRAPH_PRELOAD: '{unknown[0]}' is no operation of this server; "
+            f"these are: {', '.join(registry.public)}"
+        )
+    operations = registry.values() if "all" in names else [registry[name] for name in names]
+    stages = [pair for operation in operations for pair in stages_behind(operation)]
+    candidates = [room.pool.candidates(stage, params) for stage, params in stages]
+    return list(dict.fromkeys(specs[0] for specs in candidates if specs))
+
+
+async def load_engines(room: Room, preloaded: Sequence[EngineSpec] = ()) -> None:
+    """Load what ships in packages and what is asked for, while requests are already answered, and tell which
+    operations are ready."""
+    bundled = [spec for spec in room.registry.engines.values() if isinstance(spec.weights, Bundled)]
+    for spec in dict.fromkeys([*bundled, *(spec for spec in preloaded if room.pool.store.present(spec))]):
+        # Why it cannot be loaded is in the log and in its state.
+        with contextlib.suppress(ModelUnavailable):
+            await room.pool.load(spec)
+    room.starting = False
+    states = {name: readiness(op, room.pool).state for name, op in room.registry.public.items()}
     for state in sorted(set(states.values())):
         log.info("%s: %s", state, ", ".join(name for name in states if states[name] == state))

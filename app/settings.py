@@ -1,14 +1,27 @@
 """Settings, read once from the environment (prefix SIGHTGRAPH_) when the server is put together."""
 
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from platformdirs import user_data_path
+from pydantic import Field, FilePath, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+OPERATIONS_OF_IMAGE_EMBED = (
+    "detect_bounding_box",
+    "embed_clip_vit_b_32",
+    "embed_dino_v2",
+    "embed_dino_v3",
+    "embed_dino_v3_patch",
+    "embed_auraface",
+    "describe_image",
+)
 
 
 class Settings(BaseSettings):
@@ -47,12 +60,63 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts whose addresses need not be public, separated by commas; `*.example.org` names all below."""
 
+    data: Path = Field(default_factory=lambda: user_data_path("sightgraph", appauthor=False))
+    """The folder of what the server keeps: the record of the weights, and later the index and the
+    classifiers."""
+
     offline: bool = False
     """Whether to keep off the network for model weights."""
 
-    @field_validator("allowed_hosts", mode="before")
+    pinned_weights: FilePath | None = None
+    """The `weights.json` of another machine: exactly the commits and hashes that it records are taken."""
+
+    pull: Annotated[tuple[str, ...], NoDecode] = OPERATIONS_OF_IMAGE_EMBED
+    """Operations whose missing weights are downloaded in the background at the start, separated by commas;
+    `none` downloads nothing."""
+
+    engines: Annotated[dict[str, tuple[str, ...]], NoDecode] = Field(default_factory=dict)
+    """Which engines may serve an operation or a stage, the most preferred first:
+    `embed_dino_v2=dinov2-small; describe_image=blip-large,blip-base`."""
+
+    preload: Annotated[tuple[str, ...], NoDecode] = ()
+    """Operations whose models are loaded at the start, separated by commas, or `all`; the others load at
+    their first request. Models that ship in packages are always loaded at the start."""
+
+    memory_budget: Annotated[int, Field(ge=1)] | None = None
+    """Bytes that loaded models may take together; beyond it those that were used longest ago are unloaded."""
+
+    idle_unload: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which a model that nobody used is unloaded."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """Where models compute: `cpu`, `cuda` (also AMD's ROCm), `cuda:1`, `mps`; `auto` takes a GPU if there is
+    one."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What models compute in. `auto` is bfloat16 on a GPU that has it, else float16, and float32 on a CPU."""
+
+    weights: Literal["real", "random"] = "real"
+    """`random` replaces all downloaded weights by seeded random ones of full size, for measurements; every
+    result says so."""
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _preferences(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        preferences = {}
+        for part in filter(None, map(str.strip, value.split(";"))):
+            operation, separator, names = part.partition("=")
+            engines = tuple(name.strip() for name in names.split(",") if name.strip())
+            if not separator or not engines:
+                raise ValueError(f"'{part}' is not of the form operation=engine,engine")
+            preferences[operation.strip()] = engines
+        return preferences
+
+    @field_validator("allowed_hosts", "pull", "preload", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(host.strip() for host in value.split(",") if host.strip())
+            names = tuple(name.strip() for name in value.split(",") if name.strip())
+            return () if names == ("none",) else names
         return value

@@ -21,7 +21,7 @@ def found(region: Region, value: Box) -> Sequence[Region]:
     return (region,)
 
 
-@operation(params=Params, needs=needs, finds=found, crop=encode_crop.any_crop_of)
+@operation(params=Params, needs=needs, inline=True, finds=found, crop=encode_crop.any_crop_of)
 def crop(crop: Sequence[Crop], params: Params) -> list[Box]:
     """Cut a region out of the image.
 

@@ -23,7 +23,7 @@ def found(region: Region, value: Box) -> Sequence[Region]:
     return (region,)
 
 
-@operation(params=Params, needs=needs, finds=found, model_of="crop")
+@operation(params=Params, needs=needs, inline=True, finds=found, model_of="crop")
 def detect_bounding_box(crop: Sequence[Crop], params: Params) -> list[Box]:
     """The box of the prominent person or face, or the boxes of all.
 

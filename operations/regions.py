@@ -16,6 +16,7 @@ from app.core.operation import (
     Selection,
     Source,
     TaskRef,
+    Wanted,
     operation,
 )
 from app.core.target import BoxTarget, FaceContext, TargetName, TargetParams, TaskTarget
@@ -54,13 +55,19 @@ def needs(params: SelectionParams) -> Needs:
         case "prominent_face" | "all_faces":
             found = Ref(detect_faces, FaceParams(within=params.face_context))
         case "task":
-            found = TaskRef(params.task or "", field="target.task", locates=True)
+            found = TaskRef(params.task or "", field="target.task", wanted=Wanted.BOXES)
         case _:
             return {"image": IMAGE}
     return {"image": IMAGE, "found": found}
 
 
-@operation(params=SelectionParams, needs=needs, public=False, expands=True)
+@operation(
+    params=SelectionParams,
+    needs=needs,
+    public=False,
+    expands=True,
+    example=SelectionParams(select="prominent_face"),
+)
 def regions(image: ImageInfo, params: SelectionParams, found: Sequence[Region] = ()) -> Selection:
     """The regions that a target names, most prominent first."""
     whole = Region(image.box, "whole_image")

@@ -20,7 +20,7 @@ import PIL.ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-# Tasks that show more than an operation's default: faces, all of them, a box found by another task.
+# Tasks that show more than an operation's example: faces, all of them, a box found by another task.
 SHOWN = [
     {
         "operation_id": "face",
@@ -36,6 +36,11 @@ SHOWN = [
         "operation_id": "face_vector",
         "type": "embed_hog_hsv",
         "params": {"target": {"task": "face"}, "crop_format": "jpeg"},
+    },
+    {
+        "operation_id": "likeness",
+        "type": "compare",
+        "params": {"a": "face_vector", "b": "embed_hog_hsv"},
     },
     {
         "operation_id": "rocket",
@@ -117,10 +122,14 @@ def wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", pa
 
 
 def all_tasks(client: httpx.Client) -> list[dict[str, Any]]:
-    """One task of every operation that is ready, at its defaults, and those that show more."""
+    """One task of every operation that is ready, at its example, and those that show more."""
     operations = client.get("/available_operations/").raise_for_status().json()["operations"]
     ready = {name for name, facts in operations.items() if facts["ready"]}
-    plain = [{"operation_id": name, "type": name} for name in sorted(ready)]
+    # That of `compare` speaks of tasks which are none of these.
+    plain = [
+        {"operation_id": name, "type": name, "params": operations[name]["example"]}
+        for name in sorted(ready - {"compare"})
+    ]
     return [*plain, *(task for task in SHOWN if task["type"] in ready)]
 
 

@@ -5,14 +5,14 @@ part that is stale fails.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from app.core.catalog import default_target, engines_behind, other_targets
-from app.core.operation import Operation
+from app.core.catalog import default_target, makers, other_targets
+from app.core.operation import EngineSpec, Operation
 from app.core.registry import discover
 from app.core.target import TargetName, TargetParams, target_forms, target_names
 from app.settings import Settings
@@ -58,41 +58,61 @@ def operations() -> str:
 
 def engines() -> str:
     rows = [
-        "| engine | used by | weights | size | licence | what it cannot do |",
-        "| - | - | - | - | - | - |",
+        "| engine | serves | weights | size | licence | sees | ms | what it cannot do |",
+        "| - | - | - | - | - | - | - | - |",
     ]
-    found = {
-        spec.name: (stage, spec)
-        for operation in discover("operations").public.values()
-        for stage, spec in engines_behind(operation)
-    }
-    for name, (stage, spec) in sorted(found.items()):
-        # Versions are pinned elsewhere; the table would be stale with every one of them.
-        source = re.sub(r" [\d.]+$", "", spec.weights.source)
-        size = f"{spec.weights.size_bytes / 1e6:.1f} MB" if spec.weights.size_bytes else "none"
-        rows.append(f"| {name} | `{stage.type}` | {source} | {size} | {spec.licence} | {spec.limits} |")
+    serves: dict[str, list[str]] = {}
+    specs: dict[str, EngineSpec] = {}
+    for operation in discover("operations").values():
+        for spec in operation.engines:
+            serves.setdefault(spec.name, []).append(f"`{operation.type}`")
+            specs[spec.name] = spec
+    for name, spec in sorted(specs.items(), key=lambda entry: (serves[entry[0]], entry[0])):
+        size = f"{spec.weights.size_bytes / 1e6:,.1f} MB" if spec.weights.size_bytes else "none"
+        rows.append(
+            f"| {name} | {', '.join(serves[name])} | {spec.weights.source} | {size} | {spec.licence} "
+            f"| {spec.input_size or 'as it is'} | {_or_dash(spec.cost_ms)} | {spec.limits} |"
+        )
     return "\n".join(rows) + "\n"
 
 
 def settings() -> str:
     rows = ["| variable | default | meaning |", "| - | - | - |"]
+    # Defaults that depend on the machine.
+    told = {"lanes": "cores", "data": "the user's data folder"}
     for name, field in Settings.model_fields.items():
-        default = "cores" if name == "lanes" else field.get_default()
-        default = "none" if default == () else default
+        default = told.get(name) or _shown_default(field.get_default(call_default_factory=True))
         rows.append(f"| `SIGHTGRAPH_{name.upper()}` | {default} | {_one_line(field.description)} |")
     return "\n".join(rows) + "\n"
 
 
+def _shown_default(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ", ".join(value)
+    return "none" if value in (None, "", {}) else str(value)
+
+
 def _engines(operation: Operation) -> str:
-    """Those that make its data: its own or, where it only passes regions on, those that find them."""
-    behind = engines_behind(operation) if operation.model_of else []
-    specs = [*operation.engines, *(spec for _, spec in behind)]
-    return ", ".join(dict.fromkeys(spec.name for spec in specs)) or "none"
+    """Those that make its data: its own or, where it only passes on what others made, theirs."""
+    specs = [stage.may_be_served_by(params) for stage, params in makers(operation)]
+    return ", ".join(dict.fromkeys(map(_preferred, specs))) or "none"
+
+
+def _preferred(specs: Sequence[EngineSpec]) -> str:
+    others = len(specs) - 1
+    name = specs[0].name
+    return name if others == 0 else f"{name} or {others} other{'s' if others > 1 else ''}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _targets(operation: Operation) -> str:
     default = default_target(operation)
     names = sorted(target_names(operation.params), key=lambda name: name != default)
+    if not names:
+        return "none"
     if set(names) == set(get_args(TargetName)) and len(other_targets(operation)) == len(OTHER_FORMS):
         return f"any; default `{default}`"
     return ", ".join(f"`{name}`" for name in names)

@@ -1,10 +1,19 @@
-"""The real server's parts, built once: engines load once a test run."""
+"""The real server's parts, built once: engines load once a test run.
+
+No model is taken from this machine's own caches, so that a test gives the same answer everywhere: the
+libraries are told of empty folders before any of them is imported.
+"""
 
 import asyncio
+import atexit
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +23,20 @@ from litestar.testing import TestClient
 from app.api.app import build_app
 from app.api.room import Room
 from app.core.registry import Registry, discover
-from app.main import build_room, load_engines
+from app.main import build_room, build_store, load_engines
 from app.runtime.fetch import Fetcher, FetchLimits
 from app.settings import Settings
 from tests.images import astronaut, encoded
+from tests.tiny import TinyStore
+
+CACHES = Path(tempfile.mkdtemp(prefix="sightgraph-tests-"))
+atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
+os.environ |= {
+    "HF_HOME": str(CACHES / "huggingface"),
+    "TORCH_HOME": str(CACHES / "torch"),
+    "EASYOCR_MODULE_PATH": str(CACHES / "easyocr"),
+    "SIGHTGRAPH_DATA": str(CACHES / "sightgraph"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +51,19 @@ async def no_name_resolves(host: str, port: int) -> Sequence[str]:
 
 @pytest.fixture(scope="session")
 def room(registry: Registry) -> Iterator[Room]:
-    room = build_room(Settings(lanes=2), registry)
+    """With the models that ship in packages; all others are absent."""
+    room = build_room(Settings(lanes=2, offline=True), registry)
+    room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
+    yield room
+    room.pool.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_room(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """With every model: those that would be downloaded are tiny ones, made here in the real formats."""
+    settings = Settings(lanes=2, offline=True)
+    store = TinyStore(build_store(settings), tmp_path_factory.mktemp("checkpoints"))
+    room = build_room(settings, registry, store)
     room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
     yield room
     room.pool.close()
@@ -79,6 +110,13 @@ def server_url(room: Room) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def astronaut_png() -> bytes:
     return encoded(astronaut())
+
+
+@pytest.fixture(scope="session")
+def tiny_client(tiny_room: Room) -> Iterator[TestClient[Any]]:
+    """The whole application over every model, downloaded ones in tiny."""
+    with TestClient(build_app(tiny_room, "0", nothing_to_load), raise_server_exceptions=False) as client:
+        yield client
 
 
 @pytest.fixture

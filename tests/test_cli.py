@@ -49,7 +49,7 @@ def test_serve_answers_tells_what_is_ready_and_stops(tmp_path):
         code = server.wait(30)
     assert code in (0, -signal.SIGTERM)
     told = log.read_text()
-    assert "ready: crop, detect_bounding_box, embed_hog_hsv" in told
+    assert "ready: compare, crop, detect_bounding_box, embed_hog_hsv" in told
     assert "Traceback" not in told
 
 

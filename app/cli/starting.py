@@ -1,0 +1,53 @@
+"""What every command does first: read the settings, and tell what is wrong with them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+def read_settings(**options: Any) -> "Settings":
+    """The settings of the environment; before them go the options of a command that are given.
+
+    Raises:
+        ClickException: one is wrong.
+    """
+    from pydantic import ValidationError
+
+    from app.core.wording import explain
+    from app.settings import Settings
+
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value})
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        for problem in problems:
+            problem["loc"] = (f"SIGHTGRAPH_{problem['loc'][0]}".upper(),)
+        raise click.ClickException(f"a setting is wrong: {explain(problems)}") from None
+    for name in unknown_settings(os.environ, Settings.model_fields):
+        click.echo(f"Warning: {name} is no setting of this server.", err=True)
+    return settings
+
+
+@contextmanager
+def declarations_told() -> Iterator[None]:
+    """A wrong declaration of an operation as a message of the command."""
+    from app.core.errors import RegistryError
+
+    try:
+        yield
+    except RegistryError as error:
+        raise click.ClickException(f"{error}") from None
+
+
+def unknown_settings(environment: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The variables that look like settings and are none."""
+    names = {f"SIGHTGRAPH_{name}".upper() for name in known}
+    return sorted(
+        name for name in environment if name.upper().startswith("SIGHTGRAPH_") and name.upper() not in names
+    )
