@@ -38,7 +38,8 @@ check: $(INSTALLED)
 
 test: $(INSTALLED)
 	@scripts/check
-	@$(BIN)/python -m pytest $(ARGS)
+	@# A file stays in one process, whose models load once.
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 docs: $(INSTALLED)
 	@$(BIN)/python scripts/readme.py
