@@ -63,7 +63,13 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--repeat", default=5, show_default=True, help="Requests measured for each operation.")
+@click.option(
+    "--repeat",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 39),
+    help="Requests measured for each operation.",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -100,11 +106,13 @@ def measure(
 ) -> tuple[str, Measured]:
     params = TASKS[type_]
     before = resident(process)
-    answer, first_ms = ask(client, photo(0), type_, params)
+    # Of its own photos, so that no stage comes from the cache.
+    first = 40 * list(TASKS).index(type_)
+    answer, first_ms = ask(client, photo(first), type_, params)
     added = resident(process) - before
     client_ms, stage_ms = [], []
     for number in range(1, repeat + 1):
-        answer, ms = ask(client, photo(number), type_, params)
+        answer, ms = ask(client, photo(first + number), type_, params)
         client_ms.append(ms)
         stage_ms.append(answer["timing_ms"])
     engine: str = answer["model"]["engine"]
