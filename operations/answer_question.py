@@ -1,35 +1,22 @@
 """Questions about an image."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from app.core.artifacts import Crop
 from app.core.operation import Needs, operation
-from app.core.target import RegionParams
 from app.engines.captioner import BLIP_VQA
 from app.engines.text_generation import Answerer
 from app.engines.vision_language import SMOLVLM_256M
 from operations import encode_crop, regions
-from operations.describe_image import MOST_TOKENS
+from operations.describe_image import TextParams
 
 
-class Params(RegionParams):
+class Params(TextParams):
     question: Annotated[str, Field(min_length=1, max_length=500)]
     """What to answer, in English."""
-
-    max_length: Annotated[int, Field(ge=1, le=512)] = 50
-    """No more than this many tokens."""
-
-    num_beams: Annotated[int, Field(ge=1, le=8)] = 1
-    """How many beginnings are followed at once."""
-
-    @model_validator(mode="after")
-    def _ends_in_time(self) -> Self:
-        if self.max_length * self.num_beams > MOST_TOKENS:
-            raise ValueError(f"max_length times num_beams is at most {MOST_TOKENS}: take fewer of one")
-        return self
 
 
 def needs(params: Params) -> Needs:

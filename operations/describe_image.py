@@ -17,12 +17,11 @@ from operations import encode_crop, regions
 MOST_TOKENS = 1024
 
 
-class Params(RegionParams):
+class TextParams(RegionParams):
+    """Base of the params of an operation that writes text about a region."""
+
     max_length: Annotated[int, Field(ge=1, le=512)] = 50
     """No more than this many tokens, about three quarters as many words."""
-
-    prompt: Annotated[str, Field(max_length=500)] = ""
-    """How the caption begins, for BLIP; what is asked for, for a vision-language model."""
 
     num_beams: Annotated[int, Field(ge=1, le=8)] = 1
     """How many beginnings are followed at once; more take longer and read a little better."""
@@ -32,6 +31,11 @@ class Params(RegionParams):
         if self.max_length * self.num_beams > MOST_TOKENS:
             raise ValueError(f"max_length times num_beams is at most {MOST_TOKENS}: take fewer of one")
         return self
+
+
+class Params(TextParams):
+    prompt: Annotated[str, Field(max_length=500)] = ""
+    """How the caption begins, for BLIP; what is asked for, for a vision-language model."""
 
 
 def needs(params: Params) -> Needs:
