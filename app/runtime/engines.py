@@ -163,6 +163,13 @@ class Engines:
                 self._start_idle_timer(slot)
                 self._tell_those_who_wait_for_room()
 
+    def refusal(self, spec: EngineSpec) -> ModelUnavailable | None:
+        """Why an engine cannot serve, and will not by being asked; None where it can or may."""
+        slot = self._slot(spec)
+        if slot.engine is not None or slot.loading is not None or self.may_load(spec):
+            return None
+        return ModelUnavailable(self.problem(spec))
+
     def start_loading(self, spec: EngineSpec) -> None:
         """Load an engine in the background, for those who come later."""
         if self.may_load(spec):
@@ -176,8 +183,9 @@ class Engines:
 
     async def _loaded(self, slot: _Slot) -> None:
         if slot.loading is None:
-            if not self.may_load(slot.spec):
-                raise ModelUnavailable(self.problem(slot.spec))
+            refusal = self.refusal(slot.spec)
+            if refusal is not None:
+                raise refusal
             slot.loading = asyncio.create_task(self._load(slot))
             slot.loading.add_done_callback(_outcome_is_in_the_slot)
         # Whoever stops waiting leaves the load to those who come later.

@@ -130,6 +130,10 @@ class Executor:
         return Item(row.key, row.region, computed.value, ms=ms, made_by=computed.made_by, keep=keep)
 
     async def _computed(self, node: Node, row: Row, source: ImageSource, plan: Plan) -> Computed:
+        refusal = self._pool.refusal(node)
+        if refusal is not None:
+            # No image is decoded for a model that is not there.
+            return Computed(refusal, 0.0)
         arguments: dict[str, Any] = {}
         for name, item in row.inputs.items():
             if isinstance(item, tuple):

@@ -88,6 +88,10 @@ class Pool:
         preferred = candidates[0] if candidates[0] is not spec else None
         return replace(self._engines.chosen(spec), instead_of=preferred)
 
+    def refusal(self, node: Node) -> ModelUnavailable | None:
+        """Why the engine of a node cannot serve, known without any input; None where it can or may."""
+        return None if node.engine is None else self._engines.refusal(node.engine.spec)
+
     def prepare(self, node: Node) -> None:
         """Load the engine of a node for items that come later."""
         if node.engine is not None:

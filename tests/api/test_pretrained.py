@@ -16,6 +16,7 @@ from app.core.operation import Operation
 from app.core.registry import discover
 from app.main import build_room, build_store, load_engines, wanted_engines
 from app.runtime.decode import sha256_of
+from app.runtime.source import ImageSource
 from app.settings import Settings
 from tests.api.test_sharing import photo
 from tests.api.test_wire import task
@@ -589,3 +590,15 @@ def test_a_room_is_put_together_from_the_settings_alone(registry: Any) -> None:
     assert room.pool.store.present(spec)
     assert "random" in room.pool.store.caution(spec).lower()
     room.pool.close()
+
+
+def test_no_image_is_decoded_for_a_model_that_is_absent(room, analyze, monkeypatch):
+    image = encoded(noise(300, 200, 31))
+    analyze(image, task("embed_hog_hsv"))
+
+    def decoded(self: ImageSource) -> Any:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageSource, "image", decoded)
+    result = analyze(image, task("embed_dino_v2"))["results"]["t"]
+    assert result["error_code"] == "model_unavailable"
