@@ -21,6 +21,7 @@ def write_clip(folder: Path, *, architecture: str, tag: str, tiny: bool = False)
         tiny: shrink the towers to less than 4 MB; input size and context length stay.
     """
     import open_clip
+    import torch
     from safetensors.torch import save_file
 
     model_cfg = open_clip.get_model_config(architecture)
@@ -36,7 +37,10 @@ def write_clip(folder: Path, *, architecture: str, tag: str, tiny: bool = False)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2), "utf-8")
     if "hf_tokenizer_name" in model_cfg["text_cfg"]:
         write_tokenizer(folder, model_cfg["text_cfg"]["vocab_size"])
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    with torch.random.fork_rng(devices=()):
+        # The class token and other vectors keep what the constructor draws.
+        torch.manual_seed(SEED)
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     draw_weights(model, SEED)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
 
