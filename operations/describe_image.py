@@ -9,7 +9,7 @@ from app.core.artifacts import Crop
 from app.core.operation import Needs, operation
 from app.core.target import RegionParams
 from app.engines.captioner import BLIP_BASE, BLIP_LARGE
-from app.engines.text_generation import Captioner
+from app.engines.text_generation import LONGEST_TEXT, Captioner
 from app.engines.vision_language import SMOLVLM_256M
 from operations import encode_crop, regions
 
@@ -20,7 +20,7 @@ MOST_TOKENS = 1024
 class TextParams(RegionParams):
     """Base of the params of an operation that writes text about a region."""
 
-    max_length: Annotated[int, Field(ge=1, le=512)] = 50
+    max_length: Annotated[int, Field(ge=1, le=LONGEST_TEXT)] = 50
     """No more than this many tokens, about three quarters as many words."""
 
     num_beams: Annotated[int, Field(ge=1, le=8)] = 1

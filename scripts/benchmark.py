@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,10 +25,9 @@ import httpx
 import PIL.Image
 from rich.console import Console
 from rich.table import Table
+from serving import serving
 
-ROOT = Path(__file__).resolve().parent.parent
-
-# Tasks that need no face or person, which random detectors would not find.
+# On the whole image, or on the face that the real face detector finds: a random one finds no person.
 TASKS: dict[str, dict[str, Any]] = {
     "detect_objects": {"min_confidence": 0.05},
     "embed_clip_vit_b_32": {},
@@ -84,7 +82,7 @@ def main() -> None:
 def operations(repeat: int, only: tuple[str, ...], data: Path | None) -> None:
     """Time and memory of every operation with downloaded weights, one request at a time."""
     console = Console(width=140)
-    with tempfile.TemporaryDirectory() as scratch, serving(data or Path(scratch)) as (client, process):
+    with tempfile.TemporaryDirectory() as scratch, serving_random(data or Path(scratch)) as (client, process):
         checkpoints = (data or Path(scratch)) / "random"
         console.print(f"{os.cpu_count()} cores, {platform.machine()}; random weights; {repeat} requests each")
         table = Table(
@@ -161,54 +159,19 @@ def photo(number: int) -> bytes:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
-    """A server of its own, with random weights of full size."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "SIGHTGRAPH_DATA": str(data),
-        "SIGHTGRAPH_REQUEST_TIMEOUT": "600",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "app.cli",
-        "serve",
-        "--port",
-        str(port),
-        "--offline",
-        "--weights",
-        "random",
-    ]
+def serving_random(data: Path) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
+    """A server with random weights of full size; what it said is shown when it fails."""
+    environment = {"SIGHTGRAPH_DATA": str(data), "SIGHTGRAPH_REQUEST_TIMEOUT": "600"}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
-                wait_until_ready(client, process)
-                yield client, process
+            with serving(
+                "--weights", "random", log=log, environment=environment, timeout=600, patience=300
+            ) as served:
+                yield served
         except (click.ClickException, httpx.HTTPError):
             log.seek(0)
             click.echo(log.read()[-2000:].decode(errors="replace"), err=True)
             raise
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def wait_until_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(1500):
-        if process.poll() is not None:
-            raise click.ClickException("the server stopped")
-        try:
-            if client.get("/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise click.ClickException("the server was not ready in time")
 
 
 def resident(process: "subprocess.Popen[bytes]") -> int:

@@ -4,11 +4,7 @@ Writes `answer.json`, `plan.mmd` and `boxes.png` into a folder.
 """
 
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import PIL.Image
 import PIL.ImageDraw
 from rich.console import Console
 from rich.table import Table
+from serving import serving
 
 # Tasks that show more than an operation's example: faces, all of them, a box found by another task.
 SHOWN = [
@@ -68,18 +65,9 @@ def main(out: Path, patience: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     photo = out / "astronaut.png"
     PIL.Image.fromarray(data.astronaut()).save(photo)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--offline"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
-        stderr=(out / "server.log").open("w"),
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            with console.status("loading the models"):
-                wait_until_ready(client, server, patience)
+    with (out / "server.log").open("wb") as log, console.status("loading the models") as status:
+        with serving(log=log, timeout=120, patience=patience) as (client, _):
+            status.update("answering")
             tasks = all_tasks(client)
             response = client.post(
                 "/analyze_image_upload/",
@@ -89,9 +77,6 @@ def main(out: Path, patience: float) -> None:
             drawing = client.post(
                 "/plan/", json={"tasks": tasks}, headers={"Accept": "text/vnd.mermaid"}
             ).raise_for_status()
-    finally:
-        server.terminate()
-        server.wait(30)
     answer = response.json()
     (out / "answer.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
     (out / "plan.mmd").write_text(drawing.text, encoding="utf-8")
@@ -105,20 +90,6 @@ def main(out: Path, patience: float) -> None:
     )
     if any(result["status"] == "error" for result in answer["results"].values()):
         raise SystemExit(1)
-
-
-def wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise click.ClickException("the server stopped; its log says why")
-        try:
-            if client.get("/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise click.ClickException(f"the server was not ready within {patience:g} seconds")
 
 
 def all_tasks(client: httpx.Client) -> list[dict[str, Any]]:

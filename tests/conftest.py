@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import uvicorn
 from litestar.testing import TestClient
@@ -119,19 +121,19 @@ def tiny_client(tiny_room: Room) -> Iterator[TestClient[Any]]:
         yield client
 
 
+def ask(client: TestClient[Any], image: bytes, *tasks: dict[str, Any]) -> dict[str, Any]:
+    """Upload an image with tasks; the answer's body, which must be a 200."""
+    response = client.post(
+        "/analyze_image_upload/",
+        files={"image_file": ("image.png", image, "image/png")},
+        data={"tasks_json": orjson.dumps(tasks).decode()},
+    )
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
 @pytest.fixture
 def analyze(client: TestClient[Any]) -> Callable[..., dict[str, Any]]:
-    """Upload an image with tasks; the answer's body, which must be a 200."""
-    import orjson
-
-    def upload(image: bytes, *tasks: dict[str, Any]) -> dict[str, Any]:
-        response = client.post(
-            "/analyze_image_upload/",
-            files={"image_file": ("image.png", image, "image/png")},
-            data={"tasks_json": orjson.dumps(tasks).decode()},
-        )
-        assert response.status_code == 200, response.text
-        body: dict[str, Any] = response.json()
-        return body
-
-    return upload
+    """`ask` of a server with the models that ship in packages."""
+    return partial(ask, client)

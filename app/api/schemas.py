@@ -238,7 +238,25 @@ class EngineFacts(BaseModel):
     """What it cannot do."""
 
 
-class OperationFacts(BaseModel):
+class OperationReadiness(BaseModel):
+    """How ready an operation is."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    state: str
+    """Of the least ready model behind it: `absent`, `downloading`, `on_disk`, `loading`, `ready`,
+    `unloaded` or `failed`. Those on disk or unloaded are loaded by the next request."""
+    progress: int | None
+    """Of a download that it waits for, in percent."""
+    engine: str | None
+    """The model that would make the data now; null where none does."""
+    licence: str | None
+    """Of that model's weights."""
+    size_bytes: int | None
+    """Of that model's weights."""
+
+
+class OperationFacts(OperationReadiness):
     """An operation that tasks may ask for."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -255,17 +273,6 @@ class OperationFacts(BaseModel):
     """The forms of target beyond the named ones."""
     ready: bool
     """Whether every model that it needs is loaded."""
-    state: str
-    """Of the least ready model behind it: `absent`, `downloading`, `on_disk`, `loading`, `ready`,
-    `unloaded` or `failed`. Those on disk or unloaded are loaded by the next request."""
-    progress: int | None
-    """Of a download that it waits for, in percent."""
-    engine: str | None
-    """The model that would make the data now; null where none does."""
-    licence: str | None
-    """Of that model's weights."""
-    size_bytes: int | None
-    """Of that model's weights."""
     engines: list[EngineFacts]
     """The models that it may need, its own and those of the stages before it."""
     example: dict[str, Any] | None
@@ -289,24 +296,6 @@ class LiveResponse(BaseModel):
     """The process answers."""
 
     status: Literal["ok"]
-
-
-class OperationReadiness(BaseModel):
-    """How ready an operation is."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    state: str
-    """Of the least ready model behind it: `absent`, `downloading`, `on_disk`, `loading`, `ready`,
-    `unloaded` or `failed`. Those on disk or unloaded are loaded by the next request."""
-    progress: int | None
-    """Of a download that it waits for, in percent."""
-    engine: str | None
-    """The model that would make the data now; null where none does."""
-    licence: str | None
-    """Of that model's weights."""
-    size_bytes: int | None
-    """Of that model's weights."""
 
 
 class ReadyResponse(BaseModel):

@@ -15,8 +15,9 @@ from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import grey_crop
 from app.engines.device import one_thread_per_call
+from app.engines.pretrained import load_whole
 from app.engines.random_weights.blip import write_blip
-from app.engines.text_generation import load_whole, must_fit, tokens_to_add
+from app.engines.text_generation import must_fit, tokens_to_add
 from app.engines.weights import Hub
 
 
@@ -27,7 +28,7 @@ class _Blip:
         from transformers import BlipProcessor
 
         one_thread_per_call()
-        self._model = load_whole(model_class, placement)
+        self._model = load_whole(model_class, placement.files, placement.precision).to(placement.device)
         self._processor = BlipProcessor.from_pretrained(placement.files, local_files_only=True)
         text = self._model.config.text_config
         self._positions: int = text.max_position_embeddings

@@ -16,6 +16,7 @@ from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.device import one_thread_per_call
+from app.engines.pretrained import load_whole
 from app.engines.random_weights.dino import write_dino_v2, write_dino_v3
 from app.engines.strips import middle_of_strip
 from app.engines.weights import Hub
@@ -118,31 +119,18 @@ class Network:
         """Load a model of the class `kind`.
 
         Raises:
-            ValueError: the weights and the model do not have the same tensors; transformers only warns.
+            ValueError: the weights and the model do not have the same tensors.
         """
         import torch
         from transformers import AutoImageProcessor
-        from transformers.utils import logging
 
         one_thread_per_call()
-        logging.disable_progress_bar()
         self.processor = AutoImageProcessor.from_pretrained(placement.files, local_files_only=True)
-        model, loading = kind.from_pretrained(
-            placement.files,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            # They are refused below, by name.
-            ignore_mismatched_sizes=True,
-        )
-        for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-            if loading[problem]:
-                first = min(map(str, loading[problem]))
-                raise ValueError(f"model.safetensors: {problem.replace('_', ' ')}, first {first}")
+        model = load_whole(kind, placement.files)
         self.config = model.config
         self._device = torch.device(placement.device)
         self._dtype = getattr(torch, placement.precision)
-        self._model = model.eval().requires_grad_(False).to(self._device, self._dtype)
+        self._model = model.requires_grad_(False).to(self._device, self._dtype)
 
     def prepared(self, pixels: Pixels, **changed: Any) -> "Tensor":
         """RGB uint8 [height, width, 3] as the checkpoint's processor makes it, float32 [3, height, width]."""

@@ -206,6 +206,8 @@ def _agreed(name: str, listed: Expected, pinned: FileRecord) -> Expected:
 def _fetch_large(weights: Hub, commit: str, name: str, expected: Expected, tally: Tally) -> FileRecord:
     """A file whose SHA-256 the hub tells, which is also the name of its blob."""
     from huggingface_hub import get_session, hf_hub_download, hf_hub_url
+
+    # Public and documented there, but imported without an `as`, which strict typing takes for private.
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
     from huggingface_hub.utils.tqdm import silent_tqdm
 

@@ -1,11 +1,10 @@
 """What the engines that write text about an image have in common."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.core.artifacts import Crop
 from app.core.errors import InvalidParams
-from app.core.weights import Placement
 
 # The most tokens that one answer may have.
 LONGEST_TEXT = 512
@@ -41,35 +40,6 @@ class Answerer(Protocol):
         Raises:
             InvalidParams: the question is longer than what the model reads.
         """
-
-
-def load_whole(model_class: Any, placement: Placement) -> Any:
-    """A model of transformers, ready to infer, in the placement's precision.
-
-    Raises:
-        ValueError: the files lack a part of the model, or hold one that it does not have.
-    """
-    import torch
-    from transformers.utils import logging
-
-    output: Any = logging
-    output.disable_progress_bar()
-    # A folder, never a name: that would be looked up in the hub.
-    model, report = model_class.from_pretrained(
-        placement.files,
-        local_files_only=True,
-        dtype=getattr(torch, placement.precision),
-        output_loading_info=True,
-        # They are refused below, by name.
-        ignore_mismatched_sizes=True,
-    )
-    # The library fills what is missing with random values, and only logs that it did.
-    for problem, found in report.items():
-        # Of a tensor of another size the shapes are told too.
-        names = sorted(each if isinstance(each, str) else each[0] for each in found)
-        if names:
-            raise ValueError(f"{problem.replace('_', ' ')} in the weights: {names[0]} (of {len(names)})")
-    return model.to(placement.device).eval()
 
 
 def tokens_to_add(max_length: int, *, taken: int, positions: int, field: str) -> int:

@@ -16,8 +16,9 @@ from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import grey_crop
 from app.engines.device import one_thread_per_call
+from app.engines.pretrained import load_whole
 from app.engines.random_weights.vision_language import write_smolvlm
-from app.engines.text_generation import load_whole, tokens_to_add
+from app.engines.text_generation import tokens_to_add
 from app.engines.weights import Hub
 
 # The request of the model card's example.
@@ -45,7 +46,9 @@ class VisionLanguageModel:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         one_thread_per_call()
-        self._model = load_whole(AutoModelForImageTextToText, placement)
+        self._model = load_whole(AutoModelForImageTextToText, placement.files, placement.precision).to(
+            placement.device
+        )
         self._processor = AutoProcessor.from_pretrained(placement.files, local_files_only=True)
         if not self._processor.chat_template:
             raise ValueError("the checkpoint has no chat template")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 from litestar.testing import TestClient
 
@@ -16,11 +15,10 @@ from app.core.operation import Operation
 from app.core.registry import discover
 from app.main import build_room, build_store, load_engines, wanted_engines
 from app.runtime.decode import sha256_of
-from app.runtime.source import ImageSource
 from app.settings import Settings
 from tests.api.test_sharing import photo
 from tests.api.test_wire import task
-from tests.conftest import CACHES, nothing_to_load
+from tests.conftest import CACHES, ask, nothing_to_load
 from tests.images import ASTRONAUT_FACE, astronaut, encoded, noise, page, pasted
 from tests.tiny import TinyStore
 
@@ -39,17 +37,6 @@ NEED_WEIGHTS = [
     "embed_face",
 ]
 FACES = {"face_context": "whole_image"}
-
-
-def ask(client: TestClient[Any], image: bytes, *tasks: dict[str, Any]) -> dict[str, Any]:
-    response = client.post(
-        "/analyze_image_upload/",
-        files={"image_file": ("image.png", image, "image/png")},
-        data={"tasks_json": orjson.dumps(tasks).decode()},
-    )
-    assert response.status_code == 200, response.text
-    body: dict[str, Any] = response.json()
-    return body
 
 
 @pytest.fixture
@@ -592,13 +579,10 @@ def test_a_room_is_put_together_from_the_settings_alone(registry: Any) -> None:
     room.pool.close()
 
 
-def test_no_image_is_decoded_for_a_model_that_is_absent(room, analyze, monkeypatch):
+def test_no_image_is_decoded_for_a_model_that_is_absent(analyze):
     image = encoded(noise(300, 200, 31))
-    analyze(image, task("embed_hog_hsv"))
-
-    def decoded(self: ImageSource) -> Any:
-        raise AssertionError("decoded")
-
-    monkeypatch.setattr(ImageSource, "image", decoded)
-    result = analyze(image, task("embed_dino_v2"))["results"]["t"]
-    assert result["error_code"] == "model_unavailable"
+    before = analyze(image, task("embed_hog_hsv"))
+    assert before["timings_ms"]["decode"] > 0
+    body = analyze(image, task("embed_dino_v2"))
+    assert body["results"]["t"]["error_code"] == "model_unavailable"
+    assert body["timings_ms"]["decode"] == 0

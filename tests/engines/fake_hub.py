@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 import urllib.parse
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ class FakeHub:
         return [request for request in self.requests if part in request.path]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler, ABC):
     protocol_version = "HTTP/1.1"
     hub: FakeHub
 
@@ -124,8 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(Request(self.command, path, self.headers))
         self.answer(path)
 
+    @abstractmethod
     def answer(self, path: str) -> None:
-        raise NotImplementedError
+        """Send what belongs to a path."""
 
     def send(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)

@@ -196,7 +196,13 @@ def test_captions_end_where_the_model_has_no_more_places(
 ) -> None:
     captioner = BlipCaptioner(Placement(copied(checkpoints["captioner-base"], tmp_path, never_end)))
     lengths: list[int] = []
-    monkeypatch.setattr(captioner, "_texts", lambda tokens: lengths.append(tokens.shape[1]))
+    written = captioner._texts
+
+    def counted(tokens: Any) -> list[str]:
+        lengths.append(tokens.shape[1])
+        return written(tokens)
+
+    monkeypatch.setattr(captioner, "_texts", counted)
 
     captioner.describe(photos()[:1], max_length=512)
     captioner.describe(photos()[:1], max_length=100, prompt="a " * 300)

@@ -90,10 +90,10 @@ def refusal(store: LocalStore, spec: EngineSpec) -> str:
     return str(caught.value)
 
 
-def with_file(spec: EngineSpec, **changes: object) -> EngineSpec:
+def with_file(spec: EngineSpec, **changes: Any) -> EngineSpec:
     assert isinstance(spec.weights, Download)
     (file,) = spec.weights.files
-    return replace(spec, weights=replace(spec.weights, files=(replace(file, **changes),)))  # type: ignore[arg-type]
+    return replace(spec, weights=replace(spec.weights, files=(replace(file, **changes),)))
 
 
 def test_a_file_comes_to_where_its_library_keeps_it(store, hub, torch_style, tmp_path):

@@ -144,14 +144,14 @@ class TestTransformers:
         key = next(key for key in weights if "enc_output" in key)
         lacking = {other: values for other, values in weights.items() if other != key}
         save_file(lacking, tmp_path / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(ValueError, match=f"missing weight .* {key}"):
+        with pytest.raises(ValueError, match=f"missing keys in the weights: {key}"):
             SPECS[name].load(Placement(tmp_path))
         save_file(
             {**weights, "model.zebra.weight": weights[key].clone()},
             tmp_path / "model.safetensors",
             metadata={"format": "pt"},
         )
-        with pytest.raises(ValueError, match=r"unexpected weight .* model\.zebra\.weight"):
+        with pytest.raises(ValueError, match=r"unexpected keys in the weights: model\.zebra\.weight"):
             SPECS[name].load(Placement(tmp_path))
 
     def test_a_file_cut_short_is_refused(self, files: Callable[[str], Path], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from app.core.geometry import Box
 from app.core.weights import Placement
 from app.engines.random_weights.vision_language import write_smolvlm
 from app.engines.vision_language import DESCRIBE, SMOLVLM_256M, VisionLanguageModel
+from app.engines.weights import Hub
 from tests.images import ASTRONAUT_FACE, astronaut, crop_of, image_of, noise, plain
 
 QUESTION = "What is in the picture?"
@@ -195,7 +196,8 @@ def test_a_chat_template_is_needed(files: Path, tmp_path: Path) -> None:
 
 
 def test_the_declared_files_are_all_that_is_needed(files: Path, tmp_path: Path) -> None:
-    for pattern in SMOLVLM_256M.weights.files:  # type: ignore[attr-defined]
+    assert isinstance(SMOLVLM_256M.weights, Hub)
+    for pattern in SMOLVLM_256M.weights.files:
         (file,) = files.glob(pattern)
         (tmp_path / file.name).write_bytes(file.read_bytes())
 
