@@ -21,6 +21,10 @@ $(INSTALLED): requirements.txt requirements-uv.txt pyproject.toml
 	  || { echo "Sightgraph needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' \
 	  || { echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import pathlib, shutil, sys, sysconfig; \
+	    headers = pathlib.Path(sysconfig.get_path("include"), "Python.h"); \
+	    sys.exit(not headers.exists() or not any(map(shutil.which, ("c++", "g++", "clang++"))))' \
+	  || { echo "A C++ compiler and Python's headers are needed; on Debian and Ubuntu: apt-get install g++ python3-dev"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-uv.txt requirements.txt

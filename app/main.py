@@ -14,13 +14,16 @@ from app.api.app import build_app
 from app.api.readiness import readiness
 from app.api.room import RequestLimits, Room
 from app.core.catalog import makers, stages_behind
-from app.core.errors import ModelUnavailable, RegistryError
+from app.core.errors import IndexUnavailable, ModelUnavailable, RegistryError
 from app.core.operation import EngineSpec, Operation
 from app.core.registry import Registry, discover
 from app.core.weights import Store
 from app.engines.random_store import RandomStore
 from app.engines.store import LocalStore, read_pins
 from app.engines.weights import Bundled
+from app.index.collections import Collections
+from app.index.storage import Storage
+from app.rebuilding import RebuildProgress
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
 from app.runtime.engines import MemoryPolicy
@@ -46,6 +49,7 @@ def build_room(settings: Settings, registry: Registry | None = None, store: Stor
         memory=MemoryPolicy(settings.memory_budget, settings.idle_unload),
     )
     cache = ResultCache(settings.cache_bytes)
+    index = Collections(build_index_storage(settings), registry, pool.choose)
     return Room(
         registry=registry,
         pool=pool,
@@ -59,6 +63,7 @@ def build_room(settings: Settings, registry: Registry | None = None, store: Stor
                 allowed_hosts=settings.allowed_hosts,
             )
         ),
+        index=index,
         decode_limits=DecodeLimits(settings.max_pixels),
         limits=RequestLimits(
             max_image_bytes=settings.max_image_bytes,
@@ -67,6 +72,17 @@ def build_room(settings: Settings, registry: Registry | None = None, store: Stor
             seconds=settings.request_timeout,
         ),
     )
+
+
+def build_index_storage(settings: Settings) -> Storage:
+    """Where the index is kept. It is opened when it is used first."""
+    if settings.index_url is None:
+        from app.index.local import LocalStorage
+
+        return LocalStorage(settings.data / "index", RebuildProgress())
+    from app.index.postgres import PostgresStorage
+
+    return PostgresStorage(settings.index_url.get_secret_value())
 
 
 def build_store(settings: Settings) -> Store:
@@ -118,8 +134,13 @@ def _names(operation: Operation) -> list[str]:
     return sorted(spec.name for spec in operation.engines)
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
-    """The application, for `sightgraph serve` and for any other ASGI server."""
+def create_app(settings: Settings | None = None, *, load_ahead: bool = True) -> Litestar:
+    """The application, for `sightgraph serve` and for any other ASGI server.
+
+    Args:
+        settings: those of the environment by default.
+        load_ahead: whether models are loaded before a request needs them.
+    """
     settings = settings or Settings()
     if settings.offline:
         # Libraries that load from a hub read this when they are imported.
@@ -128,20 +149,24 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     wanted = wanted_engines(settings.pull, room)
     preloaded = wanted_engines(settings.preload, room)
-    room.starting = True
+    room.starting = load_ahead
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not settings.offline:
             room.pool.downloads.start(wanted)
-        loading = asyncio.create_task(load_engines(room, preloaded))
+        starting = [asyncio.create_task(asyncio.to_thread(open_index, room))]
+        if load_ahead:
+            starting.append(asyncio.create_task(load_engines(room, preloaded)))
         try:
             yield
         finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            for each in starting:
+                each.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
             await room.fetcher.close()
             room.pool.close()
+            await asyncio.to_thread(room.index.storage.close)
 
     return build_app(room, version("sightgraph"), lifespan)
 
@@ -163,6 +188,14 @@ def wanted_engines(names: Sequence[str], room: Room) -> list[EngineSpec]:
     stages = [pair for operation in operations for pair in stages_behind(operation)]
     candidates = [room.pool.candidates(stage, params) for stage, params in stages]
     return list(dict.fromkeys(specs[0] for specs in candidates if specs))
+
+
+def open_index(room: Room) -> None:
+    """Open the index before its first use. Where it cannot be, the server does without, and tells who asks."""
+    try:
+        room.index.storage.open()
+    except IndexUnavailable as error:
+        log.warning("%s", error)
 
 
 async def load_engines(room: Room, preloaded: Sequence[EngineSpec] = ()) -> None:

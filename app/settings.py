@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, FilePath, field_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_postgres(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    return url
 
 
 OPERATIONS_OF_IMAGE_EMBED = (
@@ -61,8 +67,12 @@ class Settings(BaseSettings):
     """Hosts whose addresses need not be public, separated by commas; `*.example.org` names all below."""
 
     data: Path = Field(default_factory=lambda: user_data_path("sightgraph", appauthor=False))
-    """The folder of what the server keeps: the record of the weights, and later the index and the
+    """The folder of what the server keeps: the record of the weights and the index, and later the
     classifiers."""
+
+    index_url: Annotated[SecretStr, AfterValidator(_is_postgres)] | None = None
+    """The PostgreSQL database with pgvector that keeps the index, `postgresql://user:password@host/name`;
+    without it the index lies in the data folder, and one process at a time may use it."""
 
     offline: bool = False
     """Whether to keep off the network for model weights."""

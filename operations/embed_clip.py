@@ -39,7 +39,19 @@ def shown(params: Params) -> Ref | None:
     return encode_crop.crop_of(params) if params.text is None else None
 
 
-@operation(params=Params, needs=needs, inline=True, model_of="vector", space_family="clip", crop=shown)
+def of_text(params: Params, text: str) -> Ref:
+    return encode_clip.of_texts([text], params.model)
+
+
+@operation(
+    params=Params,
+    needs=needs,
+    inline=True,
+    model_of="vector",
+    space_family="clip",
+    of_text=of_text,
+    crop=shown,
+)
 def embed_clip(vector: Sequence[Vector], params: Params) -> list[Vector]:
     """Embed an image or a text for search and comparison, by the CLIP or SigLIP model of your choice.
 

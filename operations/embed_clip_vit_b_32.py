@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.core.artifacts import Vector
-from app.core.operation import Needs, operation
+from app.core.operation import Needs, Ref, operation
 from app.core.target import RegionParams
 from operations import encode_clip, encode_crop
 
@@ -17,12 +17,17 @@ def needs(params: Params) -> Needs:
     return {"vector": encode_clip.of_image(params, "ViT-B-32")}
 
 
+def of_text(params: Params, text: str) -> Ref:
+    return encode_clip.of_texts([text], "ViT-B-32")
+
+
 @operation(
     params=Params,
     needs=needs,
     inline=True,
     model_of="vector",
     space_family="clip",
+    of_text=of_text,
     crop=encode_crop.crop_of,
 )
 def embed_clip_vit_b_32(vector: Sequence[Vector], params: Params) -> list[Vector]:

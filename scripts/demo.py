@@ -3,6 +3,7 @@
 Writes `answer.json`, `plan.mmd` and `boxes.png` into a folder.
 """
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ import PIL.ImageDraw
 from rich.console import Console
 from rich.table import Table
 from serving import serving
+
+COLLECTION = "photos"
 
 # Tasks that show more than an operation's example: faces, all of them, a box found by another task.
 SHOWN = [
@@ -65,9 +68,12 @@ def main(out: Path, patience: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     photo = out / "astronaut.png"
     PIL.Image.fromarray(data.astronaut()).save(photo)
+    # A server that runs beside it holds the index of the usual data folder.
+    environment = {"SIGHTGRAPH_DATA": str(out / "data")}
     with (out / "server.log").open("wb") as log, console.status("loading the models") as status:
-        with serving(log=log, timeout=120, patience=patience) as (client, _):
+        with serving(log=log, environment=environment, timeout=120, patience=patience) as (client, _):
             status.update("answering")
+            fill_collection(client)
             tasks = all_tasks(client)
             response = client.post(
                 "/analyze_image_upload/",
@@ -90,6 +96,25 @@ def main(out: Path, patience: float) -> None:
     )
     if any(result["status"] == "error" for result in answer["results"].values()):
         raise SystemExit(1)
+
+
+def fill_collection(client: httpx.Client) -> None:
+    """Give the index the collection that the examples of its operations name."""
+    from skimage import data
+
+    files = []
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        file = io.BytesIO()
+        PIL.Image.fromarray(getattr(data, name)()).save(file, "PNG")
+        files.append((name, file.getvalue()))
+    made = client.post("/index/", json={"name": COLLECTION, "operation": "embed_hog_hsv"})
+    if made.status_code != httpx.codes.CONFLICT:
+        made.raise_for_status()
+    client.post(
+        f"/index/{COLLECTION}/items/",
+        files=[("image_file", (f"{name}.png", content)) for name, content in files],
+        data={"id": [name for name, _ in files]},
+    ).raise_for_status()
 
 
 def all_tasks(client: httpx.Client) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 import uvicorn
@@ -25,6 +26,7 @@ from litestar.testing import TestClient
 from app.api.app import build_app
 from app.api.room import Room
 from app.core.registry import Registry, discover
+from app.index.storage import ItemRegion, NewItem
 from app.main import build_room, build_store, load_engines
 from app.runtime.fetch import Fetcher, FetchLimits
 from app.settings import Settings
@@ -58,17 +60,25 @@ def room(registry: Registry) -> Iterator[Room]:
     room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
     yield room
     room.pool.close()
+    room.index.storage.close()
 
 
 @pytest.fixture(scope="session")
 def tiny_room(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    """With every model: those that would be downloaded are tiny ones, made here in the real formats."""
-    settings = Settings(lanes=2, offline=True)
+    """With every model: those that would be downloaded are tiny ones, made here in the real formats.
+
+    The index has the collection that the examples of operations name.
+    """
+    settings = Settings(lanes=2, offline=True, data=tmp_path_factory.mktemp("data"))
     store = TinyStore(build_store(settings), tmp_path_factory.mktemp("checkpoints"))
     room = build_room(settings, registry, store)
     room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
+    record = room.index.create("photos", "embed_hog_hsv", {})
+    item = NewItem("first", (ItemRegion(np.ones(2020, np.float32), phash=0),), {"kind": "test"})
+    room.index.storage.add("photos", [item], record.space or "")
     yield room
     room.pool.close()
+    room.index.storage.close()
 
 
 @asynccontextmanager

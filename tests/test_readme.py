@@ -64,6 +64,10 @@ def test_every_endpoint_is_shown():
         "/analyze_image_upload/",
         "/available_operations/",
         "/plan/",
+        "/index/",
+        "/index/photos/items/",
+        "/index/photos/search/",
+        "/index/photos/duplicates/",
         "/health/live",
         "/health/ready",
     ):

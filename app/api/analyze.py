@@ -76,7 +76,7 @@ async def _analyzed(
     pixels = await asyncio.to_thread(pixels_in, data, room.decode_limits)
     with room.memory_for(pixels):
         source = room.source(data)
-        plan = resolve(tasks, room.registry, room.pool.choose)
+        plan = resolve(tasks, room.registry, room.pool.choose, await room.resources(tasks))
         left = room.limits.seconds - (time.perf_counter() - started)
         run = await room.executor.run(plan, source, max(0.0, left))
     return json_response(

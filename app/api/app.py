@@ -11,12 +11,24 @@ from litestar.openapi.config import OpenAPIConfig
 from app.api import errors
 from app.api.analyze import FORM_OVERHEAD_BYTES, analyze_image, analyze_image_upload
 from app.api.catalog import available_operations
+from app.api.duplicates import find_in_collection, find_in_set
 from app.api.health import live, ready
+from app.api.index import (
+    add_items,
+    create_collection,
+    delete_collection,
+    delete_item,
+    describe_collection,
+    list_collections,
+    list_items,
+    search,
+    show_item,
+)
 from app.api.openapi import RegistryDocument
 from app.api.plan import show_plan
 from app.api.request_id import RequestIdMiddleware, send_request_id
 from app.api.room import Room
-from app.core.errors import RequestError
+from app.core.errors import RequestError, TaskError
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
@@ -41,12 +53,25 @@ def build_app(room: Room, version: str, lifespan: Lifespan) -> Litestar:
             analyze_image_upload,
             available_operations,
             show_plan,
+            create_collection,
+            list_collections,
+            describe_collection,
+            delete_collection,
+            add_items,
+            list_items,
+            show_item,
+            delete_item,
+            search,
+            find_in_collection,
+            find_in_set,
             live,
             ready,
         ],
         dependencies={"room": Provide(provide_room, sync_to_thread=False)},
         exception_handlers={
             RequestError: errors.refuse,
+            TaskError: errors.refuse_task,
+            errors.FaultOfAll: errors.refuse_task,
             HTTPException: errors.refuse_http,
             Exception: errors.fail,
         },

@@ -1,7 +1,8 @@
 """Reading requests: JSON and multipart bodies to validated models, with messages that name the field."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -52,7 +53,7 @@ async def json_body(request: Request[Any, Any, Any], model: type[Model]) -> Mode
     body = await request.body()
     if request.content_type[0] == "multipart/form-data" and body.startswith(b"--"):
         raise MalformedRequest("body: JSON is needed here; uploads go to /analyze_image_upload/")
-    value = _parsed(body, "body")
+    value = parsed(body, "body")
     try:
         return model.model_validate(value)
     except pydantic.ValidationError as error:
@@ -69,32 +70,84 @@ async def upload_body(request: Request[Any, Any, Any], max_image_bytes: int) -> 
         MalformedRequest: a field is missing, doubled or unknown, or the tasks are not of their form.
         ImageTooLarge: the image is over the limit.
     """
-    form = await _form(request)
+    async with form_of(request, ("image_file", "tasks_json")) as form:
+        image = single(form, "image_file")
+        data = await file_of(image, "image_file", max_image_bytes)
+        return Upload(image.filename[:_SHOWN_NAME], data, _tasks(await text_of(form, "tasks_json")))
+
+
+@asynccontextmanager
+async def form_of(
+    request: Request[Any, Any, Any], known: Sequence[str]
+) -> AsyncIterator[dict[str, list[Any]]]:
+    """The fields of a form, each with all its values; their files are closed at the end.
+
+    The form is spooled to disk while it arrives.
+
+    Raises:
+        MalformedRequest: it is no form, or has a field that is not known.
+    """
+    form = {
+        name: value if isinstance(value, list) else [value]
+        for name, value in (await _form(request, known)).items()
+    }
     try:
-        unknown = sorted(form.keys() - {"image_file", "tasks_json"})
+        unknown = sorted(form.keys() - set(known))
         if unknown:
             raise MalformedRequest(
-                f"{unknown[0][:64]}: is not a known field of the form, which has image_file and tasks_json"
+                f"{unknown[0][:64]}: is not a known field of the form, which has {' and '.join(known)}"
             )
-        image = _single(form, "image_file")
-        if not isinstance(image, UploadFile):
-            raise MalformedRequest(
-                "image_file: must be a file part with a file name (as curl -F image_file=@photo.jpg sends it)"
-            )
-        data = await image.read(max_image_bytes + 1)
-        if len(data) > max_image_bytes:
-            raise ImageTooLarge(f"image_file: is over {max_image_bytes:,} bytes")
-        tasks = _single(form, "tasks_json")
-        if isinstance(tasks, UploadFile):
-            tasks = await tasks.read(JSON_BODY_MAX_BYTES + 1)
-        if len(tasks) > JSON_BODY_MAX_BYTES:
-            raise MalformedRequest(f"tasks_json: is over {JSON_BODY_MAX_BYTES:,} bytes")
-        return Upload(image.filename[:_SHOWN_NAME], data, _tasks(tasks))
+        yield form
     finally:
-        for value in form.values():
-            for part in value if isinstance(value, list) else [value]:
+        for values in form.values():
+            for part in values:
                 if isinstance(part, UploadFile):
                     await part.close()
+
+
+def single(form: Mapping[str, list[Any]], name: str) -> Any:
+    """The one value of a field.
+
+    Raises:
+        MalformedRequest: there is none, or several.
+    """
+    values = form.get(name, [])
+    if not values:
+        raise MalformedRequest(f"{name}: is required")
+    if len(values) > 1:
+        raise MalformedRequest(f"{name}: was sent {len(values)} times; one is needed")
+    return values[0]
+
+
+async def file_of(part: Any, name: str, max_bytes: int) -> bytes:
+    """The bytes of an uploaded file.
+
+    Raises:
+        MalformedRequest: the part is no file.
+        ImageTooLarge: it is over the limit.
+    """
+    if not isinstance(part, UploadFile):
+        raise MalformedRequest(
+            f"{name}: must be a file part with a file name (as curl -F {name}=@photo.jpg sends it)"
+        )
+    data = await part.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ImageTooLarge(f"{name}: is over {max_bytes:,} bytes")
+    return data
+
+
+async def text_of(form: Mapping[str, list[Any]], name: str) -> str | bytes:
+    """The text of a field that is sent once, also where it came as a file.
+
+    Raises:
+        MalformedRequest: there is none, or several, or it is over the limit of a JSON body.
+    """
+    text: Any = single(form, name)
+    if isinstance(text, UploadFile):
+        text = await text.read(JSON_BODY_MAX_BYTES + 1)
+    if len(text) > JSON_BODY_MAX_BYTES:
+        raise MalformedRequest(f"{name}: is over {JSON_BODY_MAX_BYTES:,} bytes")
+    return text  # type: ignore[no-any-return]
 
 
 def unique_tasks(tasks: Sequence[TaskRequest]) -> list[Task]:
@@ -113,9 +166,9 @@ def unique_tasks(tasks: Sequence[TaskRequest]) -> list[Task]:
     return [Task(task.operation_id, task.type, task.params or {}) for task in tasks]
 
 
-async def _form(request: Request[Any, Any, Any]) -> dict[str, Any]:
+async def _form(request: Request[Any, Any, Any], known: Sequence[str]) -> dict[str, Any]:
     if request.content_type[0] != "multipart/form-data":
-        raise MalformedRequest("body: multipart/form-data is needed, with image_file and tasks_json")
+        raise MalformedRequest(f"body: multipart/form-data is needed, with {' and '.join(known)}")
     try:
         return (await request.form()).dict()
     except HTTPException:
@@ -127,26 +180,21 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, Any]:
         ) from None
 
 
-def _single(form: dict[str, Any], name: str) -> Any:
-    values = form.get(name, [])
-    values = values if isinstance(values, list) else [values]
-    if not values:
-        raise MalformedRequest(f"{name}: is required")
-    if len(values) > 1:
-        raise MalformedRequest(f"{name}: was sent {len(values)} times; one is needed")
-    return values[0]
-
-
 def _tasks(text: str | bytes) -> list[TaskRequest]:
     try:
-        return _TASKS.validate_python(_parsed(text, "tasks_json"))
+        return _TASKS.validate_python(parsed(text, "tasks_json"))
     except pydantic.ValidationError as error:
         raise MalformedRequest(
             explain(error.errors(include_url=False), root="tasks_json", known=TaskRequest.model_fields)
         ) from None
 
 
-def _parsed(text: str | bytes, name: str) -> Any:
+def parsed(text: str | bytes, name: str) -> Any:
+    """JSON to plain values.
+
+    Raises:
+        MalformedRequest: it is none.
+    """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

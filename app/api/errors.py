@@ -9,12 +9,20 @@ from litestar.exceptions import HTTPException
 from app.api.answers import json_response
 from app.core.errors import (
     ClientLeft,
+    CollectionExists,
+    CollectionNotFound,
+    Fault,
     ImageTooLarge,
     ImageUnavailable,
     ImageUnreadable,
+    Internal,
+    ItemNotFound,
     MalformedRequest,
     Overloaded,
     RequestError,
+    SightgraphError,
+    SpaceMismatch,
+    TaskError,
 )
 
 log = logging.getLogger(__name__)
@@ -28,14 +36,38 @@ STATUS: dict[type[RequestError], int] = {
     ImageUnreadable: 400,
     ImageTooLarge: 413,
     Overloaded: 503,
+    CollectionExists: 409,
     # For the log: nobody is there to read it.
     ClientLeft: 499,
+}
+
+STATUS_BY_CODE = {
+    CollectionNotFound.code: 404,
+    ItemNotFound.code: 404,
+    SpaceMismatch.code: 409,
 }
 
 
 def refuse(request: Request[Any, Any, Any], error: RequestError) -> Response[bytes]:
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else {}
     return json_response({"detail": str(error)}, STATUS[type(error)], headers)
+
+
+class FaultOfAll(SightgraphError):
+    """The fault of the one task behind a request, which thereby fails as a whole."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+def refuse_task(request: Request[Any, Any, Any], error: TaskError | FaultOfAll) -> Response[bytes]:
+    """What a task would answer as its own failure, where it is the whole request's."""
+    fault = error.fault() if isinstance(error, TaskError) else error.fault
+    if fault.code == Internal.code:
+        return fail(request, error)
+    status = STATUS_BY_CODE.get(fault.code, 400 if fault.status == "skipped" else 503)
+    return json_response({"detail": fault.message}, status)
 
 
 def refuse_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

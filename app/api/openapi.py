@@ -12,10 +12,32 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from pydantic.json_schema import models_json_schema
 
+from app.api.index_schemas import (
+    MAX_ITEMS,
+    DuplicatesBody,
+    ItemsBody,
+    NewCollection,
+    QueryBody,
+    SearchBody,
+    SetBody,
+    SingleItemBody,
+)
 from app.api.schemas import AnalyzeRequest, ErrorResponse, PlanRequest, TaskRequest
 from app.core.catalog import params_schema
 from app.core.operation import Operation
 from app.core.registry import Registry
+
+_BODIES: tuple[type[pydantic.BaseModel], ...] = (
+    AnalyzeRequest,
+    PlanRequest,
+    NewCollection,
+    SingleItemBody,
+    ItemsBody,
+    QueryBody,
+    SearchBody,
+    DuplicatesBody,
+    SetBody,
+)
 
 MERMAID = "text/vnd.mermaid"
 
@@ -23,6 +45,8 @@ _REF = "#/components/schemas/{model}"
 _DESCRIPTIONS = {
     200: "The answer",
     400: "The request cannot be read; the detail says what and where",
+    404: "There is no such collection or item",
+    409: "The name is taken, or vectors of two spaces would be mixed",
     413: "The body is over the limit",
     503: "Try again later",
 }
@@ -32,10 +56,11 @@ def documented(
     answer: type[pydantic.BaseModel],
     *refusals: int,
     also: Mapping[int, type[pydantic.BaseModel]] | None = None,
+    success: int = 200,
 ) -> dict[int, ResponseSpec]:
     """What a handler answers, by status."""
     models: dict[int, type[pydantic.BaseModel]] = {
-        200: answer,
+        success: answer,
         **dict.fromkeys(refusals, ErrorResponse),
         **(also or {}),
     }
@@ -60,9 +85,7 @@ def completed(generated: Mapping[str, Any], registry: Registry) -> dict[str, Any
     """Litestar's document with the bodies of requests and the params of operations."""
     schema = deepcopy(dict(generated))
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    _, bodies = models_json_schema(
-        [(AnalyzeRequest, "validation"), (PlanRequest, "validation")], ref_template=_REF
-    )
+    _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
     schemas.update(bodies["$defs"])
     variants = [_add_task(operation, schemas) for operation in registry.public.values()]
     schemas["TaskRequest"] = {
@@ -71,9 +94,8 @@ def completed(generated: Mapping[str, Any], registry: Registry) -> dict[str, Any
         "anyOf": [*variants, {"$ref": _add_other_task(bodies["$defs"], schemas)}],
     }
     paths = schema["paths"]
-    paths["/analyze_image"]["post"]["requestBody"] = _json_body("AnalyzeRequest")
-    paths["/analyze_image_upload"]["post"]["requestBody"] = _upload_body()
-    paths["/plan"]["post"]["requestBody"] = _json_body("PlanRequest")
+    for path, content in _contents().items():
+        paths[path]["post"]["requestBody"] = {"required": True, "content": content}
     paths["/plan"]["post"]["responses"]["200"]["content"][MERMAID] = {"schema": {"type": "string"}}
     return schema
 
@@ -113,28 +135,65 @@ def _add_other_task(bodies: Mapping[str, Any], schemas: dict[str, Any]) -> str:
     return _REF.format(model="OtherTask")
 
 
-def _json_body(model: str) -> dict[str, Any]:
-    schema = {"$ref": _REF.format(model=model)}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _contents() -> dict[str, dict[str, Any]]:
+    """By path, the bodies that the handlers of POST read themselves, by their media types."""
+    tasks = f"{_REF.format(model='AnalyzeRequest')}/properties/tasks"
+    texts = {"by": "SetBody", "operation": "SetBody", "min_score": "SetBody", "max_distance": "SetBody"}
+    return {
+        "/analyze_image": _json("AnalyzeRequest"),
+        "/analyze_image_upload": _form(
+            image_file=_FILE, tasks_json=_text_of("The `tasks` of a request, as JSON text.", tasks)
+        ),
+        "/plan": _json("PlanRequest"),
+        "/index": _json("NewCollection"),
+        "/index/{collection}/items": _json("SingleItemBody", "ItemsBody")
+        | _form(
+            image_file=_several(_FILE),
+            id=_several({"type": "string"}),
+            metadata=_several(_text_of("A JSON object, one for each file.")),
+            thumbnails={"type": "string", "enum": ["true", "false"]},
+            required=["image_file"],
+        ),
+        "/index/{collection}/search": _json("SearchBody")
+        | _form(
+            image_file=_FILE,
+            query_json=_text_of("What is wanted, as JSON text.", _REF.format(model="QueryBody")),
+            required=["image_file"],
+        ),
+        "/index/{collection}/duplicates": _json("DuplicatesBody"),
+        "/find_duplicates": _form(
+            image_file=_several(_FILE, least=2),
+            **{
+                name: {"$ref": f"{_REF.format(model=model)}/properties/{name}"}
+                for name, model in texts.items()
+            },
+            required=["image_file"],
+        ),
+    }
 
 
-def _upload_body() -> dict[str, Any]:
+_FILE = {"type": "string", "format": "binary", "description": "The image file."}
+
+
+def _json(*models: str) -> dict[str, Any]:
+    schemas = [{"$ref": _REF.format(model=model)} for model in models]
+    return {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+
+
+def _form(required: list[str] | None = None, **fields: Any) -> dict[str, Any]:
     schema = {
         "type": "object",
-        "properties": {
-            "image_file": {
-                "type": "string",
-                "format": "binary",
-                "description": "The image file.",
-            },
-            "tasks_json": {
-                "type": "string",
-                "contentMediaType": "application/json",
-                "contentSchema": {"$ref": f"{_REF.format(model='AnalyzeRequest')}/properties/tasks"},
-                "description": "The `tasks` of a request, as JSON text.",
-            },
-        },
-        "required": ["image_file", "tasks_json"],
+        "properties": fields,
+        "required": list(fields) if required is None else required,
         "additionalProperties": False,
     }
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    return {"multipart/form-data": {"schema": schema}}
+
+
+def _text_of(description: str, ref: str | None = None) -> dict[str, Any]:
+    schema = {"type": "string", "contentMediaType": "application/json", "description": description}
+    return schema if ref is None else {**schema, "contentSchema": {"$ref": ref}}
+
+
+def _several(schema: Mapping[str, Any], least: int = 1) -> dict[str, Any]:
+    return {"type": "array", "items": schema, "minItems": least, "maxItems": MAX_ITEMS}

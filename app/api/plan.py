@@ -35,7 +35,8 @@ async def show_plan(
     ] = None,
 ) -> Response[Any]:
     body = await in_time(json_body(request, PlanRequest), room.limits.seconds)
-    plan = resolve(unique_tasks(body.tasks), room.registry, room.pool.choose)
+    tasks = unique_tasks(body.tasks)
+    plan = resolve(tasks, room.registry, room.pool.choose, await room.resources(tasks))
     shown = described(plan, room, body.image_sha256)
     if format_ == "mermaid" or (format_ is None and _prefers_mermaid(request)):
         return Response(flowchart(shown), media_type=MERMAID)

@@ -1,12 +1,16 @@
 """What the handlers work with: the parts that main joins, handed to every handler by name."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app.core.artifacts import Image, ImageInfo
-from app.core.errors import Overloaded
+from app.core.errors import Overloaded, TaskError
+from app.core.operation import Resource, Resources
 from app.core.registry import Registry
+from app.core.resolver import Task, named_resources
+from app.index.collections import Collections
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
 from app.runtime.executor import Executor
@@ -39,6 +43,7 @@ class Room:
     fetcher: Fetcher
     decode_limits: DecodeLimits
     limits: RequestLimits
+    index: Collections
     _decoding: Flights[Image] = field(default_factory=Flights, init=False)
     starting: bool = field(default=False, init=False)
     """Whether the engines of the start are still being loaded."""
@@ -46,6 +51,21 @@ class Room:
     """How many requests are worked on now."""
     pixels: int = field(default=0, init=False)
     """How many pixels their images have together."""
+
+    async def resources(self, tasks: Sequence[Task]) -> Resources:
+        """The resources that tasks name, looked up off the event loop."""
+        named = named_resources(tasks, self.registry)
+        return await asyncio.to_thread(self._found, named) if named else {}
+
+    def _found(self, named: Iterable[tuple[str, str]]) -> Resources:
+        find: dict[str, Callable[[str], Resource]] = {"collection": self.index.find}
+        found: dict[tuple[str, str], Resource | TaskError] = {}
+        for kind, name in named:
+            try:
+                found[kind, name] = find[kind](name)
+            except TaskError as error:
+                found[kind, name] = error
+        return found
 
     def source(self, data: bytes) -> ImageSource:
         return ImageSource(data, self.pool, self.cache, self.decode_limits, self._decoding)

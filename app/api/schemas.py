@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_TASKS = 64
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class TaskRequest(_Body):
+class TaskRequest(Body):
     operation_id: Annotated[str, Field(min_length=1, max_length=128)]
     """The client's name for the task, unique in the request."""
     type: Annotated[str, Field(min_length=1, max_length=128)]
@@ -23,14 +23,14 @@ class TaskRequest(_Body):
 Tasks = Annotated[list[TaskRequest], Field(min_length=1, max_length=MAX_TASKS)]
 
 
-class AnalyzeRequest(_Body):
+class AnalyzeRequest(Body):
     image_url: Annotated[str, Field(min_length=1, max_length=8192)]
     """An http or https URL."""
     tasks: Tasks
     """What to do with the image."""
 
 
-class PlanRequest(_Body):
+class PlanRequest(Body):
     tasks: Tasks
     """What would be done with the image."""
     image_url: Annotated[str, Field(max_length=8192)] | None = None

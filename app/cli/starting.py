@@ -27,6 +27,8 @@ def read_settings(**options: Any) -> "Settings":
     except ValidationError as error:
         problems = error.errors(include_url=False)
         for problem in problems:
+            if problem["loc"][0] == "index_url":
+                problem["input"] = "(not shown: it may hold a password)"
             problem["loc"] = (f"SIGHTGRAPH_{problem['loc'][0]}".upper(),)
         raise click.ClickException(f"a setting is wrong: {explain(problems)}") from None
     for name in unknown_settings(os.environ, Settings.model_fields):

@@ -37,7 +37,7 @@ def other_targets(operation: Operation) -> list[str]:
 
 def default_target(operation: Operation) -> str | None:
     field = operation.params.model_fields.get("target")
-    return None if field is None else str(field.default)
+    return None if field is None or field.default is None else str(field.default)
 
 
 @cache
@@ -64,7 +64,8 @@ def makers(operation: Operation) -> tuple[tuple[Operation, Params], ...]:
 def _variants(operation: Operation) -> list[Params]:
     """Params of typical tasks, one for each named target."""
     example = operation.example_params
-    if example is None:
+    if example is None or operation.uses is not None:
+        # What one that uses a resource needs is known with the resource only.
         return []
     return [example.model_copy(update={"target": name}) for name in target_names(operation.params)] or [
         example

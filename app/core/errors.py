@@ -8,6 +8,7 @@ SightgraphError
 │   ├── ImageUnreadable         its image cannot be decoded
 │   ├── ImageTooLarge           its upload is over the limit
 │   ├── Overloaded              the server is full; try again later
+│   ├── CollectionExists        a collection of this name is there already
 │   └── ClientLeft              nobody waits for the answer any more
 └── TaskError                   one task, or one item of it, has no result
     ├── Skipped                 nothing was done; asking again gives the same
@@ -15,9 +16,13 @@ SightgraphError
     │   ├── UnsupportedTarget
     │   ├── InvalidParams
     │   ├── InvalidReference
-    │   └── RegionNotFound
+    │   ├── RegionNotFound
+    │   ├── CollectionNotFound
+    │   └── ItemNotFound
     └── Failed                  the server tried and failed; asking again may help
         ├── ModelUnavailable
+        ├── SpaceMismatch
+        ├── IndexUnavailable
         ├── DependencyFailed
         ├── DeadlineExceeded
         └── Internal
@@ -69,6 +74,10 @@ class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class CollectionExists(RequestError):
+    """The name of a new collection is taken."""
 
 
 class ClientLeft(RequestError):
@@ -138,6 +147,14 @@ class RegionNotFound(Skipped):
     code = "region_not_found"
 
 
+class CollectionNotFound(Skipped):
+    code = "collection_not_found"
+
+
+class ItemNotFound(Skipped):
+    code = "item_not_found"
+
+
 class Failed(TaskError):
     """The server tried and failed."""
 
@@ -146,6 +163,18 @@ class Failed(TaskError):
 
 class ModelUnavailable(Failed):
     code = "model_unavailable"
+
+
+class SpaceMismatch(Failed):
+    """Vectors of two spaces would be compared: a model was replaced, or another one is meant."""
+
+    code = "space_mismatch"
+
+
+class IndexUnavailable(Failed):
+    """The index cannot be reached, or another process holds it."""
+
+    code = "index_unavailable"
 
 
 class DependencyFailed(Failed):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -191,6 +191,40 @@ Source = ImageRef | TaskRef | Ref | Given | Gathered
 Needs = Mapping[str, Source]
 
 
+class Resource(Protocol):
+    """Something that the server keeps for its operations and that changes while it runs: a collection of
+    vectors, a trained head."""
+
+    @property
+    def state(self) -> str:
+        """What a result's key says of it: another one after every change."""
+
+    @property
+    def space(self) -> str | None:
+        """The space in which the vectors that it is given must lie; None where any will do."""
+
+
+@dataclass(frozen=True)
+class Uses:
+    """That an operation works with a resource, which its params name.
+
+    Args:
+        kind: of the resource, and the name under which `run` takes it.
+        name: which of that kind, from the params.
+        bind: the params with what the resource decides filled in. Applied twice it changes nothing more.
+        vectors: the needs whose vectors must lie in the space of the resource.
+    """
+
+    kind: str
+    name: Callable[[Any], str]
+    bind: "Callable[[Any, Any], Params]" = lambda params, _: params
+    vectors: tuple[str, ...] = ()
+
+
+Resources = Mapping[tuple[str, str], Resource | TaskError]
+"""The resources that a request's tasks name, by kind and name; where there is none, the reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What an expanding operation answers: the regions it chose, and what the client should know."""
@@ -212,7 +246,7 @@ class Operation:
     description: str
     module: str
     params: ParamsType
-    needs: Callable[[Any], Needs]
+    needs: Callable[..., Needs]
     run: Callable[..., Any]
     output: Any
     engines: tuple[EngineSpec, ...] = ()
@@ -226,6 +260,8 @@ class Operation:
     inline: bool = False
     engine_for: Callable[[Any], Collection[str] | None] | None = None
     space_family: str | Callable[[Any], str] | None = None
+    of_text: Callable[[Any, str], Ref] | None = None
+    uses: Uses | None = None
     example: Params | None = None
 
     @cached_property
@@ -269,7 +305,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def operation(
     *,
     params: type[Params] = NoParams,
-    needs: Callable[[Any], Needs],
+    needs: Callable[..., Needs],
     engine: EngineSpec | Sequence[EngineSpec] = (),
     version: int = 1,
     public: bool = True,
@@ -281,13 +317,15 @@ def operation(
     inline: bool = False,
     engine_for: Callable[[Any], Collection[str] | None] | None = None,
     space_family: str | Callable[[Any], str] | None = None,
+    of_text: Callable[[Any, str], Ref] | None = None,
+    uses: Uses | None = None,
     example: Params | None = None,
 ) -> Callable[[F], Operation]:
     """Declare the decorated function as the `run` of an operation of the same name.
 
     Args:
         params: what a client may choose.
-        needs: a pure function from params to the named inputs of `run`.
+        needs: a pure function from params, and the resource where one is used, to the named inputs of `run`.
         engine: the engine that serves it, or several that do the same job in order of preference: the first
             that is ready. One that gives vectors is served by the first alone, whose space is the
             operation's.
@@ -302,6 +340,8 @@ def operation(
         engine_for: the names of the engines that can do what the params ask; None for any.
         space_family: what the space of its vectors begins with, where several operations share one or the
             params make several; the type by default.
+        of_text: what embeds a text in the space of its vectors, from the params and the text.
+        uses: the resource that it works with.
         example: params of a typical task, where a field is required.
 
     Raises:
@@ -344,12 +384,17 @@ def operation(
             inline=inline,
             engine_for=engine_for,
             space_family=space_family,
+            of_text=of_text,
+            uses=uses,
             example=example,
         )
         sample = declared.example_params
         if sample is None and public:
             raise RegistryError(f"{name}: has a required param, and gives no example")
-        if sample is not None and not expands:
+        if uses is not None and uses.kind not in parameters:
+            raise RegistryError(f"{name}: uses a {uses.kind}, and its run takes none")
+        # What one that uses a resource needs is known with the resource only.
+        if sample is not None and not expands and uses is None:
             inputs = parameters - {"params", "engine"}
             named = set(needs(sample))
             if inputs != named:

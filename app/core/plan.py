@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.core.errors import Fault
-from app.core.operation import Chosen, Operation, Params
+from app.core.operation import Chosen, Operation, Params, Resource
 
 IMAGE_NODE = "image"
 
@@ -17,6 +17,7 @@ class Node:
     `inputs` maps the names of the operation's needs to node ids, and `given` those that are the client's own
     values to these. The needs in `gathered` bring all their items to every item of this node. `height` is
     the length of the longest chain of nodes that wait for this one: higher nodes are started first.
+    `resource` is what the operation uses of the server's own.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Node:
     height: int
     given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gathered: frozenset[str] = frozenset()
+    resource: Resource | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ class Registry(Mapping[str, Operation]):
             by_type[operation.type] = operation
         self._operations = MappingProxyType(dict(sorted(by_type.items())))
         for operation in self._operations.values():
-            if operation.example_params is not None:
+            # What one that uses a resource needs is known with the resource only.
+            if operation.example_params is not None and operation.uses is None:
                 self._check_needs(Ref(operation, operation.example_params), ())
         self._check_engine_names()
 

@@ -8,7 +8,9 @@ touched, unless they refer to it.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pydantic
@@ -20,6 +22,7 @@ from app.core.errors import (
     InvalidParams,
     InvalidReference,
     RegistryError,
+    SpaceMismatch,
     TaskError,
     UnsupportedTarget,
 )
@@ -32,6 +35,8 @@ from app.core.operation import (
     Operation,
     Params,
     Ref,
+    Resource,
+    Resources,
     Source,
     TaskRef,
     Wanted,
@@ -58,18 +63,41 @@ class Task:
     params: Mapping[str, Any]
 
 
-def resolve(tasks: Iterable[Task], registry: Registry, choose_engine: ChooseEngine) -> Plan:
+def resolve(
+    tasks: Iterable[Task],
+    registry: Registry,
+    choose_engine: ChooseEngine,
+    resources: Resources = MappingProxyType({}),
+) -> Plan:
     """Turn tasks into a plan.
 
     Args:
         tasks: of one request; their ids are unique.
         registry: the known operations.
         choose_engine: which of an operation's engines serves this request.
+        resources: those that the tasks name, as `named_resources` lists them.
 
     Returns:
         The plan. It never raises for what a client sent.
     """
-    return _Resolution(list(tasks), registry, choose_engine).plan()
+    return _Resolution(list(tasks), registry, choose_engine, resources).plan()
+
+
+def resolve_refs(refs: Mapping[str, Ref], registry: Registry, choose_engine: ChooseEngine) -> Plan:
+    """The plan of the server's own refs, each as a task under its name."""
+    return _Resolution([], registry, choose_engine, {}).plan_of(refs)
+
+
+def named_resources(tasks: Iterable[Task], registry: Registry) -> set[tuple[str, str]]:
+    """The resources that tasks name, by kind and name. Tasks that will be refused name none."""
+    named = set()
+    for task in tasks:
+        operation = registry.get(task.type)
+        if operation is not None and operation.uses is not None:
+            with suppress(TaskError):
+                params = validated(operation, task.params)
+                named.add((operation.uses.kind, operation.uses.name(params)))
+    return named
 
 
 def validated(operation: Operation, raw: Mapping[str, Any]) -> Params:
@@ -105,10 +133,13 @@ def _is_unknown_target(problem: ErrorDetails) -> bool:
 class _Resolution:
     """One run of the resolver."""
 
-    def __init__(self, tasks: list[Task], registry: Registry, choose_engine: ChooseEngine) -> None:
+    def __init__(
+        self, tasks: list[Task], registry: Registry, choose_engine: ChooseEngine, resources: Resources
+    ) -> None:
         self._tasks = {task.operation_id: task for task in tasks}
         self._registry = registry
         self._choose_engine = choose_engine
+        self._resources = resources
         self._planned: dict[str, PlannedTask] = {}
         self._path: list[str] = []
         self._nodes: dict[str, Node] = {}
@@ -116,7 +147,12 @@ class _Resolution:
         self._given: set[str] = set()
 
     def plan(self) -> Plan:
-        tasks = tuple(self._resolved(operation_id) for operation_id in self._tasks)
+        return self._plan(tuple(self._resolved(operation_id) for operation_id in self._tasks))
+
+    def plan_of(self, refs: Mapping[str, Ref]) -> Plan:
+        return self._plan(tuple(self._of_ref(name, ref) for name, ref in refs.items()))
+
+    def _plan(self, tasks: tuple[PlannedTask, ...]) -> Plan:
         used: set[str] = set()
         draft = Plan(self._nodes, tasks)
         for task in tasks:
@@ -135,10 +171,17 @@ class _Resolution:
             self._planned.setdefault(operation_id, planned)
         return self._planned[operation_id]
 
+    def _of_ref(self, name: str, ref: Ref) -> PlannedTask:
+        operation, params = ref.operation, ref.params
+        try:
+            return PlannedTask(name, operation.type, operation, params, self._add(ref))
+        except TaskError as error:
+            return PlannedTask(name, operation.type, fault=error.fault())
+
     def _resolve(self, task: Task) -> PlannedTask:
         try:
             operation = self._registry.find(task.type)
-            params = validated(operation, task.params)
+            params, _ = self._bound(operation, validated(operation, task.params))
             node = self._add(Ref(operation, params))
             shown = operation.crop(params) if operation.crop else None
             crop = self._add(shown) if shown else None
@@ -161,10 +204,11 @@ class _Resolution:
             return IMAGE_NODE
         if isinstance(source, TaskRef):
             return self._node_of_task(source)
-        operation, params = source.operation, source.params
+        operation = source.operation
         if self._registry.get(operation.type) is not operation:
             raise RegistryError(f"'{operation.type}' is needed, but is not registered")
-        needs = operation.needs(params)
+        params, resource = self._bound(operation, source.params)
+        needs = operation.needs(params) if resource is None else operation.needs(params, resource)
         given = {name: need.values for name, need in needs.items() if isinstance(need, Given)}
         all_given = self._given.union(*given.values())
         if len(all_given) > MAX_GIVEN:
@@ -180,9 +224,15 @@ class _Resolution:
             if not isinstance(need, Given)
         }
         self._check_spaces(needs, inputs)
+        if resource is not None:
+            self._check_resource(operation, params, resource, inputs)
         engine = self._choose_engine(operation, params)
         work = digest(
-            operation.type, operation.version, params.canonical(), None if engine is None else engine.key
+            operation.type,
+            operation.version,
+            params.canonical(),
+            None if engine is None else engine.key,
+            None if resource is None else resource.state,
         )
         key = digest(work, inputs, given, sorted(gathered))
         if key not in self._ids_by_key:
@@ -200,8 +250,35 @@ class _Resolution:
                 height=0,
                 given=given,
                 gathered=gathered,
+                resource=resource,
             )
         return self._ids_by_key[key]
+
+    def _bound(self, operation: Operation, params: Params) -> tuple[Params, Resource | None]:
+        """The resource that an operation uses, and the params with what it decides."""
+        uses = operation.uses
+        if uses is None:
+            return params, None
+        found = self._resources[uses.kind, uses.name(params)]
+        if isinstance(found, TaskError):
+            raise found
+        return uses.bind(params, found), found
+
+    def _check_resource(
+        self, operation: Operation, params: Params, resource: Resource, inputs: Mapping[str, str]
+    ) -> None:
+        """Vectors for a resource must lie in its space, however long ago it was made."""
+        uses = operation.uses
+        if uses is None or resource.space is None:
+            return
+        plan = Plan(self._nodes, ())
+        for name in uses.vectors:
+            if name in inputs and plan.space(inputs[name]) != resource.space:
+                raise SpaceMismatch(
+                    f"The {uses.kind} '{uses.name(params)}' holds vectors of the space {resource.space}; "
+                    f"this server now makes vectors of {plan.space(inputs[name])}. Fill a new one, or bring "
+                    "the weights back."
+                )
 
     def _check_spaces(self, needs: Mapping[str, Source], inputs: Mapping[str, str]) -> None:
         """Vectors of other tasks that one operation takes must lie in one space."""

@@ -34,6 +34,10 @@ class PerceptualHasher(Engine[Crop, PIL.Image.Image, HexHashes, HexHashes]):
             imagehash.colorhash,
         )
 
+    def phashes(self, items: Sequence[Crop]) -> list[int]:
+        """Of each crop the 64 bits of its `phash`, as an unsigned number."""
+        return [int(str(self._functions[0](self.pre(item))), 16) for item in items]
+
     def pre(self, item: Crop) -> PIL.Image.Image:
         return PIL.Image.fromarray(item.pixels)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.core.artifacts import ImageInfo
-from app.core.errors import DeadlineExceeded, Internal, TaskError
+from app.core.errors import DeadlineExceeded, Internal, SpaceMismatch, TaskError
 from app.core.plan import IMAGE_NODE, Node, Plan
 from app.runtime.batcher import Computed
 from app.runtime.cache import ResultCache
@@ -31,13 +31,14 @@ from app.runtime.items import (
 )
 from app.runtime.outcomes import Run, run_of
 from app.runtime.pool import Pool
-from app.runtime.source import ImageSource
+from app.runtime.source import Source
 
 log = logging.getLogger(__name__)
 
 # For how long a request's items for one model wait for each other, so that they go in one batch.
 LONGEST_HOLD_SECONDS = 2.0
 
+_WEIGHTS_CHANGED = "The weights of the model changed while this request was answered; send it again."
 _LATE = DeadlineExceeded("The request's deadline passed.").fault()
 _FAILED = Internal("The computation failed; the server's log has the details.").fault()
 
@@ -50,7 +51,7 @@ class Executor:
         self._cache = cache
         self._flights: Flights[Computed] = Flights()
 
-    async def run(self, plan: Plan, source: ImageSource, seconds: float | None = None) -> Run:
+    async def run(self, plan: Plan, source: Source, seconds: float | None = None) -> Run:
         """Run a plan.
 
         Args:
@@ -107,7 +108,7 @@ class Executor:
         """Let the engine of a node load while its items are waited for."""
         self._pool.prepare(node)
 
-    async def compute(self, node: Node, row: Row, source: ImageSource, plan: Plan) -> Item:
+    async def compute(self, node: Node, row: Row, source: Source, plan: Plan) -> Item:
         """One item of a node, from the cache, from equal work in flight, or computed."""
         if row.fault is not None:
             return Item(row.key, row.region, fault=row.fault)
@@ -129,11 +130,14 @@ class Executor:
             return Item(row.key, row.region, fault=computed.value.fault(), ms=ms, keep=keep)
         return Item(row.key, row.region, computed.value, ms=ms, made_by=computed.made_by, keep=keep)
 
-    async def _computed(self, node: Node, row: Row, source: ImageSource, plan: Plan) -> Computed:
+    async def _computed(self, node: Node, row: Row, source: Source, plan: Plan) -> Computed:
         refusal = self._pool.refusal(node)
         if refusal is not None:
             # No image is decoded for a model that is not there.
             return Computed(refusal, 0.0)
+        if node.resource is not None and node.resource.space is not None and not row.keep:
+            # The vectors are of another space than the plan took them for.
+            return Computed(SpaceMismatch(_WEIGHTS_CHANGED), 0.0)
         arguments: dict[str, Any] = {}
         for name, item in row.inputs.items():
             if isinstance(item, tuple):
@@ -155,9 +159,7 @@ class Executor:
 class _Execution:
     """One run of one plan."""
 
-    def __init__(
-        self, plan: Plan, source: ImageSource, info: ImageInfo, executor: Executor, hold: float
-    ) -> None:
+    def __init__(self, plan: Plan, source: Source, info: ImageInfo, executor: Executor, hold: float) -> None:
         self._plan = plan
         self._source = source
         self._info = info

@@ -117,8 +117,11 @@ class Pool:
         Returns:
             The value, or the TaskError in its place.
         """
+        fixed: dict[str, Any] = {"params": node.params}
+        if node.operation.uses is not None:
+            fixed[node.operation.uses.kind] = node.resource
         if node.engine is None:
-            return await self._compute(node, inputs, {"params": node.params})
+            return await self._compute(node, inputs, fixed)
         if node.engine.instead_of is not None:
             # Later requests are to have what is preferred.
             self._engines.start_loading(node.engine.instead_of)
@@ -128,7 +131,7 @@ class Pool:
                 # Weights that were replaced since the plan was made must not answer under the old key.
                 made_by = self._engines.chosen(spec)
                 same = made_by.fingerprint == node.engine.fingerprint
-                computed = await self._compute(node, inputs, {"params": node.params, "engine": engine})
+                computed = await self._compute(node, inputs, {**fixed, "engine": engine})
                 return computed._replace(keep=same, made_by=made_by)
         except ModelUnavailable as error:
             return Computed(error, 0.0)

@@ -2,13 +2,23 @@
 
 import asyncio
 import time
+from typing import Protocol
 
 from app.core.artifacts import Image, ImageInfo
+from app.core.errors import Internal
 from app.core.key import digest
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits, decode, sha256_of
 from app.runtime.flights import Flights
 from app.runtime.pool import Pool
+
+
+class Source(Protocol):
+    """What a plan is run over."""
+
+    async def info(self) -> ImageInfo: ...
+
+    async def image(self) -> Image: ...
 
 
 class ImageSource:
@@ -69,6 +79,16 @@ class ImageSource:
         image, self.decode_ms = await self._pool.call(timed)
         self._cache.put(_facts_key(sha256), image.info)
         return image
+
+
+class NoImage:
+    """Stands in where a plan looks at no image, texts that are embedded say."""
+
+    async def info(self) -> ImageInfo:
+        return ImageInfo(sha256="", width=1, height=1, format="", mode="", file_bytes=0)
+
+    async def image(self) -> Image:
+        raise Internal("The plan looks at an image, and there is none.")
 
 
 def known_facts(cache: ResultCache, sha256: str) -> ImageInfo | None:

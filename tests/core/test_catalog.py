@@ -36,7 +36,8 @@ def outcomes(tiny_room) -> dict[str, Outcome]:
     room = tiny_room
     tasks = [Task(name, name, example(op)) for name, op in PUBLIC.items()]
     tasks += [Task(name, "embed_hog_hsv", {}) for name in ("first", "second")]
-    plan = resolve(tasks, room.registry, room.pool.choose)
+    resources = asyncio.run(room.resources(tasks))
+    plan = resolve(tasks, room.registry, room.pool.choose, resources)
     source = room.source(encoded(astronaut()))
     answered = asyncio.run(room.executor.run(plan, source))
     return {outcome.planned.operation_id: outcome for outcome in answered.outcomes}

@@ -13,7 +13,7 @@ from app.api.room import Room
 from app.core.artifacts import Crop, Image, Vector, jsonable
 from app.core.errors import Skipped, TaskError
 from app.core.geometry import Box, Point
-from app.core.operation import Gathered, Given, ImageRef, Operation, Ref, Source, TaskRef
+from app.core.operation import Gathered, Given, ImageRef, Needs, Operation, Params, Ref, Source, TaskRef
 from app.core.registry import discover
 from app.core.resolver import Task, resolve
 from app.core.target import target_names
@@ -59,12 +59,15 @@ def call(tiny_room: Room) -> Call:
         return answers(Ref(operation, example), crops)
 
     def answers(ref: Ref, crops: list[Crop]) -> list[Any]:
-        operation, params = ref.operation, ref.params
+        operation = ref.operation
+        params, resource = bound(ref, tiny_room)
         fixed: dict[str, Any] = {"params": params.computing()}
+        if operation.uses is not None:
+            fixed[operation.uses.kind] = resource
         chosen = tiny_room.pool.choose(operation, params)
         if chosen is not None:
             fixed["engine"] = asyncio.run(tiny_room.pool.load(chosen.spec))
-        columns = {name: column(need, crops) for name, need in operation.needs(params).items()}
+        columns = {name: column(need, crops) for name, need in needs_of(ref, tiny_room).items()}
         answer: list[Any] = operation.run(**columns, **fixed)
         return answer
 
@@ -83,6 +86,20 @@ def call(tiny_room: Room) -> Call:
         raise AssertionError(need)
 
     return run
+
+
+def bound(ref: Ref, room: Room) -> tuple[Params, Any]:
+    """The params with what the resource decides that they name, and that resource."""
+    uses = ref.operation.uses
+    if uses is None:
+        return ref.params, None
+    resource = room.index.find(uses.name(ref.params))
+    return uses.bind(ref.params, resource), resource
+
+
+def needs_of(ref: Ref, room: Room) -> Needs:
+    params, resource = bound(ref, room)
+    return ref.operation.needs(params) if resource is None else ref.operation.needs(params, resource)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -176,7 +193,8 @@ def test_cancelling_a_request_leaves_nothing_behind(tiny_room, operation):
     room, params = tiny_room, operation.example_params.model_dump(mode="json", exclude_defaults=True)
 
     async def scenario() -> None:
-        plan = resolve([Task("t", operation.type, params)], room.registry, room.pool.choose)
+        tasks = [Task("t", operation.type, params)]
+        plan = resolve(tasks, room.registry, room.pool.choose, await room.resources(tasks))
         for number, seconds in enumerate((0.0, 0.005, 0.02, 0.05)):
             image = encoded(noise(640, 480, seed=10 * PUBLIC.index(operation) + number))
             running = asyncio.create_task(room.executor.run(plan, room.source(image)))
@@ -216,11 +234,12 @@ def test_the_defaults_fit_their_own_schema(operation):
 
 
 @pytest.mark.parametrize("operation", PUBLIC, ids=named)
-def test_every_target_resolves(operation):
+def test_every_target_resolves(tiny_room, operation):
     example = operation.example_params.model_dump(mode="json", exclude_defaults=True)
     for name in target_names(operation.params):
         tasks = [Task("t", operation.type, {**example, "target": name})]
-        (task,) = resolve(tasks, OPERATIONS, lambda op, params: None).tasks
+        resources = asyncio.run(tiny_room.resources(tasks))
+        (task,) = resolve(tasks, OPERATIONS, lambda op, params: None, resources).tasks
         assert task.fault is None
         assert task.is_plural == name.startswith("all_")
 
@@ -244,8 +263,8 @@ def test_results_are_of_the_declared_type(call, operation):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=named)
-def test_needs_are_operations_and_not_names(operation):
-    for need in operation.needs(operation.example_params).values():
+def test_needs_are_operations_and_not_names(tiny_room, operation):
+    for need in needs_of(Ref(operation, operation.example_params), tiny_room).values():
         source = need.source if isinstance(need, Gathered) else need
         if isinstance(source, Ref):
             assert OPERATIONS[source.operation.type] is source.operation

@@ -1,0 +1,120 @@
+"""How a command reaches a server: one that runs elsewhere, or the application in this process.
+
+Both are spoken to over HTTP, so that there is one path.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import click
+
+from app.cli.starting import declarations_told, read_settings
+
+if TYPE_CHECKING:
+    from app.cli.client import Server
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def server_options(command: Command) -> Command:
+    """Which server a command talks to; `connected` takes both."""
+    options = (
+        click.option(
+            "--server",
+            metavar="URL",
+            callback=_checked_url,
+            help="A running server. Without it the work is done in this process.",
+        ),
+        click.option(
+            "--offline", is_flag=True, help="In this process: keep off the network for model weights."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@asynccontextmanager
+async def connected(server: str | None, offline: bool) -> "AsyncIterator[Server]":
+    """The server at an address, or without one the application in this process, with the settings of the
+    environment.
+
+    Raises:
+        ClickException: a setting or an operation is wrong, or both options are given.
+    """
+    import httpx
+
+    from app.cli.client import TIMEOUT, Server
+
+    if server is not None:
+        if offline:
+            raise click.UsageError(
+                "--offline is for this process; the server of --server has its own settings."
+            )
+        async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT) as client:
+            yield Server(client)
+        return
+    settings = read_settings(offline=offline)
+    # What a server warns of in its log, the answers of this one say.
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    from app.main import create_app
+
+    with declarations_told():
+        # A command ends soon: nothing is downloaded beside it, or loaded before it is needed.
+        app = create_app(settings.model_copy(update={"pull": ()}), load_ahead=False)
+    # The two libraries describe the same calls by different types.
+    transport = httpx.ASGITransport(cast("Any", app), raise_app_exceptions=False)
+    problem: Exception | None = None
+    async with (
+        app.lifespan(),
+        httpx.AsyncClient(base_url="http://this-process", transport=transport) as client,
+    ):
+        # What leaves the lifespan as an exception would come out in a group.
+        try:
+            yield await _reached(Server(client))
+        except Exception as error:
+            problem = error
+    if problem is not None:
+        raise problem
+
+
+async def _reached(server: "Server") -> "Server":
+    """A server whose index can be used.
+
+    Raises:
+        ClickException: it cannot; another process holds it, say.
+    """
+    from app.cli.client import Refused
+
+    try:
+        await server.collections()
+    except Refused as error:
+        raise click.ClickException(
+            f"{error.message} The index of a server that runs is reached with --server URL."
+        ) from None
+    return server
+
+
+def encodable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """The callback of what is sent as text: a shell also passes bytes on that are none."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("must be UTF-8.") from None
+    return text
+
+
+def _checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise click.BadParameter(f"must be an address such as http://127.0.0.1:8000, not '{url}'.")
+    return url

@@ -1,0 +1,234 @@
+"""`sightgraph index`: the images of a folder as a collection that can be searched."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.connection import connected, encodable, server_options
+from app.cli.printing import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from app.cli.client import Server
+    from app.cli.indexing import Indexing, Tally
+
+DEFAULT_OPERATION = "embed_hog_hsv"
+# What a shell expects of a command that SIGINT ended.
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--collection",
+    required=True,
+    metavar="NAME",
+    callback=encodable,
+    help="It is made when it is missing.",
+)
+@click.option(
+    "--operation",
+    callback=encodable,
+    help=f"What embeds the images of a new collection.  [default: {DEFAULT_OPERATION}]",
+)
+@click.option(
+    "--target",
+    callback=encodable,
+    help="Which part of each image, in a new collection: all_faces, say.  [default: that of the operation]",
+)
+@click.option(
+    "--thumbnails/--no-thumbnails",
+    default=True,
+    show_default=True,
+    help="Whether a small picture of what is added is kept, for `search --sheet`.",
+)
+@click.option(
+    "--delete-missing",
+    is_flag=True,
+    help="Take out the items whose file is gone. For a collection of this folder alone.",
+)
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Requests at once, each with several images.",
+)
+@server_options
+def index(
+    folder: Path,
+    collection: str,
+    operation: str | None,
+    target: str | None,
+    thumbnails: bool,
+    delete_missing: bool,
+    workers: int,
+    server: str | None,
+    offline: bool,
+) -> None:
+    """Bring the images of a folder into a collection.
+
+    The folders in FOLDER belong to it, but for hidden ones and links. An image's id is its path in FOLDER.
+
+    Images that the collection has as they are, by the hash of their contents, stay untouched. Changed ones
+    are replaced. So the same command goes on where it was interrupted.
+    """
+    import asyncio
+
+    from app.cli.folder import contents, image_suffixes
+    from app.cli.indexing import Indexing, Tally
+
+    walked = contents(folder, image_suffixes())
+    tally = Tally()
+    bars = _bars()
+    watcher = _Bar(bars, bars.add_task(printable(collection), total=len(walked.images)))
+    for path, why in walked.closed:
+        tally.failed += 1
+        watcher.failed(path, why)
+    if not walked.images:
+        click.echo(f"No images are in {printable(str(folder))}.")
+        sys.exit(1 if walked.closed else 0)
+
+    async def bring() -> Indexing:
+        async with connected(server, offline) as reached:
+            await _found_or_made(reached, collection, operation, target)
+            indexing = Indexing(
+                reached, collection, folder, tally, watcher, thumbnails=thumbnails, workers=workers
+            )
+            with _stopped_by_interrupt(indexing, watcher):
+                await indexing.run(walked.images, delete_missing=delete_missing)
+            return indexing
+
+    indexing = None
+    with contextlib.suppress(KeyboardInterrupt), bars:
+        indexing = asyncio.run(bring())
+    click.echo(_summary(collection, tally, walked.ignored))
+    if indexing is None or indexing.stopped:
+        click.echo("The same command goes on with what is left.", err=True)
+        if indexing is not None and indexing.problem is not None:
+            raise indexing.problem
+        sys.exit(INTERRUPTED)
+    sys.exit(1 if tally.failed else 0)
+
+
+class _Bar:
+    """Shows the progress on a terminal, and what failed everywhere."""
+
+    def __init__(self, bars: "Progress", task: "TaskID") -> None:
+        self._bars = bars
+        self._task = task
+
+    def seen(self) -> None:
+        self._bars.advance(self._task)
+
+    def failed(self, path: str, why: str) -> None:
+        self.say(f"{path}: {why}")
+
+    def say(self, line: str) -> None:
+        from rich.text import Text
+
+        self._bars.console.print(Text(printable(line)), soft_wrap=True)
+
+
+def _bars() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(
+                "" if task.speed is None else f"{task.speed:.1f} images/s", style="progress.data.speed"
+            )
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+async def _found_or_made(server: "Server", name: str, operation: str | None, target: str | None) -> None:
+    """See to it that a collection is there, and that it is the one that was asked for.
+
+    Raises:
+        Refused: it cannot be made.
+        ClickException: there is one of this name with another operation or target.
+    """
+    from app.cli.client import Refused
+
+    try:
+        found = await server.collection(name)
+    except Refused as error:
+        if error.status != 404:
+            raise
+        try:
+            found = await server.create(name, operation or DEFAULT_OPERATION, target)
+        except Refused as taken:
+            if taken.status != 409:
+                raise
+            # Another one made it meanwhile.
+            found = await server.collection(name)
+    for option, asked in (("operation", operation), ("target", target)):
+        if asked is not None and found[option] != asked:
+            raise click.ClickException(
+                f"The collection '{name}' has the {option} {found[option]}, not {asked}. "
+                f"Leave --{option} out, or choose another name."
+            )
+
+
+@contextlib.contextmanager
+def _stopped_by_interrupt(indexing: "Indexing", watcher: _Bar) -> Iterator[None]:
+    """The first SIGINT lets what is in flight finish; the next one interrupts as ever."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    as_ever = signal.getsignal(signal.SIGINT)
+
+    def stop() -> None:
+        indexing.stop()
+        watcher.say("Stopping as soon as what is in flight is done. Ctrl-C again stops at once.")
+
+    def once(*_: Any) -> None:
+        signal.signal(signal.SIGINT, as_ever)
+        loop.call_soon_threadsafe(stop)
+
+    signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, as_ever)
+
+
+def _summary(collection: str, tally: "Tally", ignored: int) -> str:
+    counts = {
+        "added": tally.added,
+        "replaced": tally.replaced,
+        "unchanged": tally.unchanged,
+        "ignored": ignored,
+        "failed": tally.failed,
+        "deleted": tally.deleted,
+    }
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    nothing = f"; {tally.without_region} without a region to find" if tally.without_region else ""
+    rate = tally.seen / tally.seconds if tally.seconds else 0.0
+    return f"{collection}: {told}{nothing}; {tally.seconds:.1f} s, {rate:.1f} images/s"

@@ -1,0 +1,1 @@
+"""The similarity index: named collections of vectors, kept durably and searched fast."""

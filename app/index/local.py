@@ -1,0 +1,315 @@
+"""The index in a folder of this machine, which one process holds at a time.
+
+SQLite keeps what is added, and is the truth. Graphs in memory find the nearest vectors; they can always be
+made again from the database, and a snapshot of each on the disk only makes the next start fast.
+"""
+
+import difflib
+import logging
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from app.core.collection import Hit
+from app.core.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    IndexUnavailable,
+    InvalidParams,
+    ItemNotFound,
+    SpaceMismatch,
+)
+from app.core.filters import is_storable
+from app.core.wording import quoted, shortened
+from app.index import sqlite
+from app.index.database import Database
+from app.index.items import checked_items
+from app.index.keeper import Keeper, Progress, Tuning
+from app.index.pairs import Pairs
+from app.index.rows import Rows
+from app.index.search import Search
+from app.index.snapshots import Snapshots
+from app.index.sqlite import CollectionRow
+from app.index.storage import (
+    CollectionRecord,
+    Declaration,
+    Item,
+    ItemSummary,
+    Matrix,
+    Member,
+    NearHash,
+    NewItem,
+    Query,
+    Storage,
+)
+from app.index.structure import Structure
+from app.index.vectors import checked_regions, checked_units, normalized
+
+logger = logging.getLogger(__name__)
+
+
+class LocalStorage(Storage):
+    """Keeps collections in a folder.
+
+    It is opened at first use. While it is open no other process can open it.
+
+    Args:
+        folder: where everything lies; it is made where there is none.
+        progress: told of the rebuild of a graph: the collection, the vectors that it has, and all of them.
+        tuning: when graphs are built, and snapshots written.
+    """
+
+    def __init__(
+        self, folder: Path, progress: Progress | None = None, *, tuning: Tuning | None = None
+    ) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._tuning = tuning or Tuning()
+        self._opening = threading.Lock()
+        self._held: _Held | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Open it now, and begin to load the search structures.
+
+        Raises:
+            IndexUnavailable: another process holds it, or it cannot be read.
+        """
+        self._opened()
+
+    def close(self) -> None:
+        with self._opening:
+            self._closed = True
+            held, self._held = self._held, None
+            if held is not None:
+                held.close()
+
+    def collections(self) -> list[CollectionRecord]:
+        held = self._opened()
+        with held.database.reading() as connection:
+            rows = sqlite.collections(connection)
+        return [held.record(row) for row in rows]
+
+    def create(self, declaration: Declaration) -> CollectionRecord:
+        held = self._opened()
+        with held.database.mutex:
+            with held.database.writing() as connection:
+                if sqlite.collection(connection, declaration.name) is not None:
+                    raise CollectionExists(f"There is a collection '{shortened(declaration.name)}' already.")
+                row = sqlite.create(connection, declaration)
+            held.structures[row.name] = Structure(row.key, None)
+        return held.record(row)
+
+    def collection(self, name: str) -> CollectionRecord:
+        held = self._opened()
+        with held.database.reading() as connection:
+            row = _find(connection, name)
+        return held.record(row)
+
+    def drop(self, name: str) -> None:
+        held = self._opened()
+        with held.database.mutex:
+            with held.database.writing() as connection:
+                row = _find(connection, name)
+                sqlite.drop(connection, row.key)
+            held.structures.pop(name).dropped = True
+        if row.snapshot is not None:
+            held.snapshots.delete(row.snapshot)
+
+    def add(self, name: str, items: Sequence[NewItem], space: str) -> list[bool]:
+        metadata = checked_items(items)
+        if len({item.id for item in items}) < len(items):
+            raise InvalidParams("id: each must be there once in one call")
+        held = self._opened()
+        with held.database.mutex:
+            with held.database.writing() as connection:
+                row = _find(connection, name)
+                if row.space is not None and row.space != space:
+                    raise SpaceMismatch(
+                        f"The collection '{name}' holds vectors of {row.space}, these are of {space}. "
+                        "Make a new collection for them, or use the model that it was made with."
+                    )
+                vectors = checked_regions(items, row.dimensions)
+                if not items:
+                    return []
+                added = sqlite.add(connection, row, items, metadata, vectors, space)
+            held.change(row, added.labels, vectors, added.gone)
+        return added.replaced
+
+    def item(self, name: str, item_id: str) -> Item:
+        with self._opened().database.reading() as connection:
+            row = _find(connection, name)
+            found = sqlite.item(connection, row.key, item_id) if is_storable(item_id) else None
+        if found is None:
+            raise ItemNotFound(f"The collection '{name}' holds no item {quoted(item_id)}.")
+        return found
+
+    def items(self, name: str, after: str | None = None, limit: int = 100) -> list[ItemSummary]:
+        # Ids are storable: those after a text are those after what of it is.
+        start = None if after is None else after.encode(errors="surrogatepass").decode(errors="replace")
+        with self._opened().database.reading() as connection:
+            return sqlite.items(connection, _find(connection, name).key, start, limit)
+
+    def delete(self, name: str, item_ids: Sequence[str]) -> int:
+        held = self._opened()
+        with held.database.mutex:
+            with held.database.writing() as connection:
+                row = _find(connection, name)
+                storable = [item_id for item_id in item_ids if is_storable(item_id)]
+                deleted, gone = sqlite.delete(connection, row.key, storable)
+            held.change(row, [], None, gone)
+        return deleted
+
+    def search(self, name: str, vectors: Matrix, query: Query) -> list[list[Hit]]:
+        held, structure = self._loaded(name)
+        units = checked_units(vectors, structure.dimensions, "vectors")
+        hits = held.search.nearest(structure, units, query)
+        if structure.dropped:
+            raise _not_found(name, held.structures)
+        return hits
+
+    def near_hashes(self, name: str, phash: int, max_distance: int, query: Query) -> list[NearHash]:
+        held, structure = self._loaded(name)
+        return held.search.near_hashes(structure, phash, max_distance, query)
+
+    def near_pairs(self, name: str, min_score: float) -> list[tuple[Member, Member, float]]:
+        held, structure = self._loaded(name)
+        return held.pairs.near(structure, min_score)
+
+    def near_hash_pairs(self, name: str, max_distance: int) -> list[tuple[Member, Member, int]]:
+        held, structure = self._loaded(name)
+        return held.pairs.near_hashes(structure, max_distance)
+
+    def _opened(self) -> "_Held":
+        held = self._held
+        if held is not None:
+            return held
+        with self._opening:
+            if self._closed:
+                raise IndexUnavailable("The index was closed.")
+            if self._held is None:
+                self._held = _Held(self._folder, self._progress, self._tuning)
+            return self._held
+
+    def _loaded(self, name: str) -> "tuple[_Held, Structure]":
+        held = self._opened()
+        structure = held.structures.get(name)
+        if structure is None:
+            raise _not_found(name, held.structures)
+        held.keeper.load(structure)
+        return held, structure
+
+
+class _Held:
+    """The folder while it is open."""
+
+    def __init__(self, folder: Path, progress: Progress | None, tuning: Tuning) -> None:
+        self._lock = _locked(folder)
+        try:
+            self.database = Database(folder / "index.sqlite", sqlite.SCHEMA, sqlite.VERSION)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
+            with self.database.reading() as connection:
+                rows = sqlite.collections(connection)
+        except BaseException:
+            self.database.close()
+            self._lock.release()
+            raise
+        self.structures = {row.name: Structure(row.key, row.dimensions) for row in rows}
+        self.snapshots = Snapshots(folder / "snapshots")
+        self.snapshots.keep_only([row.snapshot for row in rows if row.snapshot is not None])
+        self.search = Search(self.database, Rows(self.database))
+        self.pairs = Pairs(self.database)
+        self.keeper = Keeper(self.database, self.structures, self.snapshots, tuning, progress)
+        self.keeper.start()
+        self.keeper.wake()
+
+    def change(
+        self, row: CollectionRow, labels: Sequence[int], vectors: Matrix | None, gone: Sequence[int]
+    ) -> None:
+        """Tell a structure of what was committed; the database's mutex must still be held."""
+        structure = self.structures[row.name]
+        try:
+            structure.change(
+                np.array(labels, np.int64), None if vectors is None else normalized(vectors), gone
+            )
+        except MemoryError:
+            # It is in the database, from which another structure reads it when there is memory.
+            logger.exception("the search structure of the collection %s is read again", row.name)
+            structure.dropped = True
+            self.structures[row.name] = Structure(row.key, structure.dimensions)
+        self.keeper.wake()
+
+    def record(self, row: CollectionRow) -> CollectionRecord:
+        structure = self.structures.get(row.name)
+        pending = row.vectors
+        rebuilt = None
+        if structure is not None and structure.loaded:
+            pending, rebuilt = self.keeper.pending(structure), structure.rebuilt
+        return CollectionRecord(
+            row.declared,
+            space=row.space,
+            dimensions=row.dimensions,
+            created_at=row.created_at,
+            items=row.items,
+            vectors=row.vectors,
+            state=row.state,
+            pending=pending,
+            rebuilt=rebuilt,
+        )
+
+    def close(self) -> None:
+        self.keeper.stop()
+        self.database.close()
+        self._lock.release()
+
+
+def _locked(folder: Path) -> FileLock:
+    """The folder's lock, which ends with the process that holds it."""
+    owner = folder / "owner"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whichever thread closes the index lets go of it.
+        lock = FileLock(folder / "lock", thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise IndexUnavailable(_held_by(owner)) from None
+        owner.write_text(str(os.getpid()))
+    except OSError as error:
+        logger.exception("the index's folder %s cannot be used", folder)
+        raise IndexUnavailable(
+            f"The index's folder cannot be used ({error.strerror}). Check its rights and its disk, or set "
+            "SIGHTGRAPH_DATA to another folder."
+        ) from error
+    return lock
+
+
+def _held_by(owner: Path) -> str:
+    try:
+        holder = f"process {int(owner.read_text())}"
+    except (OSError, ValueError):
+        holder = "another process"
+    return (
+        f"The index is open in {holder}. Stop that one, or use its HTTP interface, or set SIGHTGRAPH_DATA to "
+        "another folder."
+    )
+
+
+def _find(connection: sqlite.Connection, name: str) -> CollectionRow:
+    row = sqlite.collection(connection, name) if is_storable(name) else None
+    if row is None:
+        raise _not_found(name, [known.name for known in sqlite.collections(connection)])
+    return row
+
+
+def _not_found(name: str, known: Iterable[str]) -> CollectionNotFound:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return CollectionNotFound(f"There is no collection '{shortened(name)}'.{hint}")

@@ -1,0 +1,337 @@
+"""The index in PostgreSQL with pgvector: for several servers, and more vectors than one holds in memory."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import numpy as np
+from pgvector import Vector
+from psycopg import sql
+from psycopg.types.json import Json, Jsonb
+
+from app.core.collection import Hit
+from app.core.errors import CollectionExists, CollectionNotFound, ItemNotFound, SpaceMismatch
+from app.core.filters import is_storable
+from app.core.wording import quoted, shortened
+from app.index import postgres_search as searches
+from app.index import postgres_tables as layout
+from app.index.items import checked_items
+from app.index.postgres_database import Connection, Database
+from app.index.postgres_filters import attributes_of
+from app.index.postgres_tables import Tables
+from app.index.storage import (
+    CollectionRecord,
+    Declaration,
+    Item,
+    ItemRegion,
+    ItemSummary,
+    Matrix,
+    Member,
+    NearHash,
+    NewItem,
+    Query,
+)
+from app.index.vectors import checked, checked_regions, normalized
+
+# Of vectors beyond this length, or below its inverse, pgvector's sums of squares overflow or vanish.
+_MAX_LENGTH = 1e9
+
+
+class _Stored(NamedTuple):
+    """A row of `collections`."""
+
+    number: int
+    name: str
+    operation: str
+    params: dict[str, object]
+    declared_space: str | None
+    space: str | None
+    dimensions: int | None
+    created_at: datetime
+    items: int
+    vectors: int
+    state: str
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.number, self.dimensions, self.vectors)
+
+    @property
+    def record(self) -> CollectionRecord:
+        return CollectionRecord(
+            Declaration(self.name, self.operation, self.params, self.declared_space),
+            space=self.space,
+            dimensions=self.dimensions,
+            created_at=_iso(self.created_at),
+            items=self.items,
+            vectors=self.vectors,
+            state=self.state,
+        )
+
+
+_COLUMNS = sql.SQL(
+    "number, name, operation, params, declared_space, space, dimensions, created_at, items, vectors, "
+    "incarnation || '-' || version"
+)
+
+
+class PostgresStorage:
+    """Collections in a database, each in tables of its own in the schema `sightgraph`.
+
+    Several servers may use one database at the same time: nothing of what is stored is remembered outside of
+    it. Changes of one collection wait for each other; searches wait for nothing.
+
+    Args:
+        url: of the database, `postgresql://user:password@host:port/name`. It is opened when it is used first.
+        timeout_seconds: for how long a connection is waited for.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+        self._database = Database(url, timeout_seconds=timeout_seconds)
+
+    def open(self) -> None:
+        self._database.read(lambda connection: None)
+
+    def collections(self) -> list[CollectionRecord]:
+        def work(connection: Connection) -> list[CollectionRecord]:
+            rows = connection.execute(sql.SQL("SELECT {} FROM collections ORDER BY name").format(_COLUMNS))
+            return [_Stored(*row).record for row in rows]
+
+        return self._database.read(work)
+
+    def create(self, declaration: Declaration) -> CollectionRecord:
+        def work(connection: Connection) -> CollectionRecord:
+            space = declaration.space
+            row = connection.execute(
+                sql.SQL(
+                    "INSERT INTO collections (name, operation, params, declared_space, space) "
+                    "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING RETURNING {}"
+                ).format(_COLUMNS),
+                (declaration.name, declaration.operation, Json(dict(declaration.params)), space, space),
+            ).fetchone()
+            if row is None:
+                raise CollectionExists(f"There is a collection '{shortened(declaration.name)}' already.")
+            stored = _Stored(*row)
+            layout.create(connection, stored.tables)
+            return stored.record
+
+        return self._database.write(work)
+
+    def collection(self, name: str) -> CollectionRecord:
+        return self._database.read(lambda connection: _find(connection, name).record)
+
+    def drop(self, name: str) -> None:
+        def work(connection: Connection) -> None:
+            stored = _find(connection, name, to_change=True)
+            connection.execute("DELETE FROM collections WHERE number = %s", (stored.number,))
+            layout.drop(connection, stored.tables)
+
+        self._database.write(work)
+
+    def add(self, name: str, items: Sequence[NewItem], space: str) -> list[bool]:
+        metadata = checked_items(items)
+
+        def work(connection: Connection) -> list[bool]:
+            stored = _find(connection, name, to_change=True)
+            if stored.space is not None and stored.space != space:
+                raise SpaceMismatch(
+                    f"The collection '{name}' holds vectors of {stored.space}, these are of {space}. "
+                    "Make a new collection for them, or use the model that it was made with."
+                )
+            matrix = checked_regions(items, stored.dimensions)
+            if not items:
+                return []
+            if matrix is not None:
+                stored = stored._replace(space=space)
+                if stored.dimensions is None:
+                    stored = stored._replace(dimensions=matrix.shape[1])
+                    layout.fix_dimensions(connection, stored.tables)
+            vectors, replaced = _delete(connection, stored.tables, [item.id for item in items])
+            _copy_items(connection, stored.tables, items, metadata)
+            if matrix is not None:
+                _copy_regions(connection, stored.tables, items, matrix)
+            _note_change(
+                connection,
+                stored._replace(
+                    items=stored.items + len(items) - len(replaced),
+                    vectors=stored.vectors + (0 if matrix is None else len(matrix)) - vectors,
+                ),
+            )
+            return [item.id in replaced for item in items]
+
+        return self._database.write(work)
+
+    def item(self, name: str, item_id: str) -> Item:
+        def work(connection: Connection) -> Item:
+            tables = _find(connection, name).tables
+            row = None
+            if is_storable(item_id):
+                row = connection.execute(
+                    sql.SQL(
+                        "SELECT metadata, sha256, width, height, thumbnail, added_at FROM {} WHERE id = %s"
+                    ).format(tables.items),
+                    (item_id,),
+                ).fetchone()
+            if row is None:
+                raise ItemNotFound(f"The collection '{name}' holds no item {quoted(item_id)}.")
+            metadata, sha256, width, height, thumbnail, added_at = row
+            regions = tuple(
+                ItemRegion(_given(vector.to_numpy(), given), layout.box(bbox), layout.unsigned(phash))
+                for vector, given, bbox, phash in connection.execute(
+                    sql.SQL(
+                        "SELECT vector, given, bbox, phash FROM {} WHERE item_id = %s ORDER BY region"
+                    ).format(tables.regions),
+                    (item_id,),
+                )
+            )
+            return Item(item_id, regions, metadata, sha256, width, height, thumbnail, _iso(added_at))
+
+        return self._database.read(work)
+
+    def items(self, name: str, after: str | None = None, limit: int = 100) -> list[ItemSummary]:
+        def work(connection: Connection) -> list[ItemSummary]:
+            tables = _find(connection, name).tables
+            rows = connection.execute(
+                sql.SQL(
+                    """
+                    SELECT id, metadata, sha256, width, height,
+                           (SELECT count(*) FROM {regions} WHERE item_id = id), added_at
+                    FROM {items} WHERE %(after)s::text IS NULL OR id > %(after)s ORDER BY id LIMIT %(limit)s
+                    """
+                ).format(regions=tables.regions, items=tables.items),
+                {"after": None if after is None else _storable_start(after), "limit": limit},
+            )
+            return [
+                ItemSummary(item_id, metadata, sha256, width, height, regions, _iso(added_at))
+                for item_id, metadata, sha256, width, height, regions, added_at in rows
+            ]
+
+        return self._database.read(work)
+
+    def delete(self, name: str, item_ids: Sequence[str]) -> int:
+        def work(connection: Connection) -> int:
+            stored = _find(connection, name, to_change=True)
+            vectors, deleted = _delete(connection, stored.tables, [id for id in item_ids if is_storable(id)])
+            if deleted:
+                _note_change(
+                    connection,
+                    stored._replace(items=stored.items - len(deleted), vectors=stored.vectors - vectors),
+                )
+            return len(deleted)
+
+        return self._database.write(work)
+
+    def search(self, name: str, vectors: Matrix, query: Query) -> list[list[Hit]]:
+        def work(connection: Connection) -> list[list[Hit]]:
+            tables = _find(connection, name).tables
+            units = normalized(checked(vectors, tables.dimensions, "vectors"))
+            return searches.nearest(connection, tables, units, query)
+
+        return self._database.read(work)
+
+    def near_hashes(self, name: str, phash: int, max_distance: int, query: Query) -> list[NearHash]:
+        def work(connection: Connection) -> list[NearHash]:
+            tables = _find(connection, name).tables
+            return searches.near_hashes(connection, tables, phash, max_distance, query)
+
+        return self._database.read(work)
+
+    def near_pairs(self, name: str, min_score: float) -> list[tuple[Member, Member, float]]:
+        def work(connection: Connection) -> list[tuple[Member, Member, float]]:
+            return searches.near_pairs(connection, _find(connection, name).tables, min_score)
+
+        return self._database.read(work)
+
+    def near_hash_pairs(self, name: str, max_distance: int) -> list[tuple[Member, Member, int]]:
+        def work(connection: Connection) -> list[tuple[Member, Member, int]]:
+            return searches.near_hash_pairs(connection, _find(connection, name).tables, max_distance)
+
+        return self._database.read(work)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _find(connection: Connection, name: str, *, to_change: bool = False) -> _Stored:
+    """A collection as it stands; to change it, after every other change of it has ended."""
+    row = None
+    if is_storable(name):
+        statement = sql.SQL("SELECT {} FROM collections WHERE name = %s {}").format(
+            _COLUMNS, sql.SQL("FOR UPDATE" if to_change else "")
+        )
+        row = connection.execute(statement, (name,)).fetchone()
+    if row is None:
+        names = [known for (known,) in connection.execute("SELECT name FROM collections ORDER BY name")]
+        near = get_close_matches(name, names, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise CollectionNotFound(f"There is no collection '{shortened(name)}'.{hint}")
+    return _Stored(*row)
+
+
+def _storable_start(text: str) -> str:
+    """A text that can be sent; of storable ids those after it are those after the given one."""
+    return text.encode(errors="surrogatepass").decode(errors="replace").partition("\0")[0]
+
+
+def _note_change(connection: Connection, changed: _Stored) -> None:
+    connection.execute(
+        "UPDATE collections SET space = %s, dimensions = %s, items = %s, vectors = %s, version = version + 1 "
+        "WHERE number = %s",
+        (changed.space, changed.dimensions, changed.items, changed.vectors, changed.number),
+    )
+
+
+def _delete(connection: Connection, tables: Tables, item_ids: Sequence[str]) -> tuple[int, set[str]]:
+    """Delete items; how many vectors went with which of them."""
+    ids = list(item_ids)
+    regions = connection.execute(
+        sql.SQL("DELETE FROM {} WHERE item_id = ANY(%s)").format(tables.regions), (ids,)
+    ).rowcount
+    items = connection.execute(
+        sql.SQL("DELETE FROM {} WHERE id = ANY(%s) RETURNING id").format(tables.items), (ids,)
+    )
+    return regions, {item_id for (item_id,) in items}
+
+
+def _copy_items(
+    connection: Connection, tables: Tables, items: Sequence[NewItem], metadata: Sequence[bytes]
+) -> None:
+    statement = sql.SQL(
+        "COPY {} (id, metadata, sha256, width, height, thumbnail) FROM STDIN (FORMAT BINARY)"
+    ).format(tables.items)
+    with connection.cursor().copy(statement) as copy:
+        # To the wire, json is its text.
+        copy.set_types(["text", "text", "text", "integer", "integer", "bytea"])
+        for item, written in zip(items, metadata, strict=True):
+            copy.write_row((item.id, written.decode(), item.sha256, item.width, item.height, item.thumbnail))
+
+
+def _copy_regions(connection: Connection, tables: Tables, items: Sequence[NewItem], matrix: Matrix) -> None:
+    statement = sql.SQL(
+        "COPY {} (item_id, region, vector, given, bbox, phash, attributes) FROM STDIN (FORMAT BINARY)"
+    ).format(tables.regions)
+    units = normalized(matrix)
+    lengths = np.linalg.norm(matrix.astype(np.float64), axis=1)
+    comparable = (lengths <= _MAX_LENGTH) & (lengths >= 1 / _MAX_LENGTH)
+    rows = iter(range(len(matrix)))
+    with connection.cursor().copy(statement) as copy:
+        copy.set_types(["text", "integer", "vector", "bytea", "integer[]", "bigint", "jsonb"])
+        for item in items:
+            attributes = Jsonb(attributes_of(item.metadata))
+            for number, region in enumerate(item.regions):
+                row = next(rows)
+                vector, given = (
+                    (matrix[row], None) if comparable[row] else (units[row], matrix[row].tobytes())
+                )
+                bbox = None if region.bbox is None else list(region.bbox)
+                phash = None if region.phash is None else layout.signed(region.phash)
+                copy.write_row((item.id, number, Vector(vector), given, bbox, phash, attributes))
+
+
+def _given(vector: Matrix, given: bytes | None) -> Matrix:
+    return vector if given is None else np.frombuffer(given, np.float32)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

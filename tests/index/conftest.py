@@ -1,0 +1,63 @@
+"""The storages that the suite in `test_storage.py` runs on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from app.index.local import LocalStorage
+
+from app.index.postgres import PostgresStorage
+from app.index.storage import Storage
+from tests.index.pgserver import PostgresServer, running
+
+OpenStorage = Callable[[], Storage]
+
+
+@pytest.fixture(params=["local", "postgres"])
+def open_storage(request: pytest.FixtureRequest) -> OpenStorage:
+    """Opens a storage on the same data each time; what it gave before is to be closed first.
+
+    A storage named X here is opened by the fixture `open_X`, which also closes what a test left open.
+    """
+    opened: OpenStorage = request.getfixturevalue(f"open_{request.param}")
+    return opened
+
+
+@pytest.fixture
+def storage(open_storage: OpenStorage) -> Storage:
+    """An empty storage."""
+    return open_storage()
+
+
+@pytest.fixture
+def open_local(tmp_path: Path) -> Iterator[OpenStorage]:
+    opened: list[LocalStorage] = []
+
+    def open_one() -> LocalStorage:
+        opened.append(LocalStorage(tmp_path / "index"))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One for all tests of a process; each takes a database of its own."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def open_postgres(postgres_server: PostgresServer) -> Iterator[OpenStorage]:
+    url = postgres_server.new_database()
+    opened: list[PostgresStorage] = []
+
+    def open_one() -> PostgresStorage:
+        opened.append(PostgresStorage(url))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
