@@ -16,7 +16,7 @@ from app.index.structure import Graph, new_index
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".hnsw"
-_TEMPORARY = ".partial"
+_PARTIAL = ".partial"
 
 
 class Snapshots:
@@ -36,7 +36,7 @@ class Snapshots:
             OSError: it cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._folder / f"{key}{_TEMPORARY}"
+        partial = self._folder / f"{key}{_PARTIAL}"
         try:
             _save(graph, partial)
             with partial.open("rb") as file:
@@ -80,7 +80,7 @@ class Snapshots:
         kept = {self._path(token).name for token in tokens}
         with suppress(OSError):
             for path in self._folder.iterdir():
-                if path.name not in kept and path.suffix in (_SUFFIX, _TEMPORARY):
+                if path.name not in kept and path.suffix in (_SUFFIX, _PARTIAL):
                     path.unlink(missing_ok=True)
 
     def _path(self, token: str) -> Path:
