@@ -1,6 +1,7 @@
 """Measurements of Sightgraph, each beside what people would otherwise run, in the same run.
 
     benchmark.py operations     every operation with downloaded weights: time, memory, and what serving adds
+    benchmark.py index          the similarity index: speed, recall, size and start-up
 
 Models have their full size and seeded random weights, which cost the same time as trained ones.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import click
 import httpx
 import PIL.Image
+from benchmark_index import index
 from rich.console import Console
 from rich.table import Table
 from serving import serving
@@ -58,6 +60,9 @@ class Measured:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Measure Sightgraph beside what people would otherwise run."""
+
+
+main.add_command(index)
 
 
 @main.command()

@@ -128,7 +128,7 @@ def test_the_list_tells_what_is_here(hub):
         (["--for", "find_toy"], set()),
         (["--for", "find_toy", "--for", "embed_toy", "other-net"], {"net", "other-net"}),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(sorted(value)),
 )
 def test_a_pull_brings_what_is_named(hub, arguments, here):
     result = run("pull", *arguments)

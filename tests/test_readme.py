@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from app.core.errors import CollectionNotFound
 from app.runtime.fetch import Fetcher, FetchLimits
 from scripts.readme import generated
 from tests.images import astronaut
@@ -22,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 # A command's answer is the block that follows it.
+# In the order of the file: what is searched was added before.
 ASKED = [
     (command.strip(), kind, answer)
     for (language, command), (kind, answer) in pairwise(BLOCKS)
@@ -72,6 +75,14 @@ def test_every_endpoint_is_shown():
         "/health/ready",
     ):
         assert path in shown
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_photos(room):
+    """Without the collection that the README makes."""
+    yield
+    with suppress(CollectionNotFound):
+        room.index.storage.drop("photos")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -76,7 +76,10 @@ class Search:
                     break
                 rows = sqlite.regions(connection, labels[distances == distance].tolist()).values()
                 found += sorted((distance, row) for row in rows if _passes(row, query))
-        return [NearHash(_hit(row, 0.0), distance) for distance, row in found[query.offset : wanted]]
+        return [
+            NearHash(Hit(row.id, 0.0, row.bbox, row.metadata, row.region), distance)
+            for distance, row in found[query.offset : wanted]
+        ]
 
     def _nearest(self, structure: Structure, vectors: Matrix, query: Query) -> list[list[Hit]] | None:
         """None where something that was found is not there any more."""
@@ -177,10 +180,8 @@ def _passes(row: RegionRow, query: Query) -> bool:
 
 def _hits(found: list[_Found], query: Query) -> list[Hit]:
     found.sort()
-    return [_hit(row, -negated) for negated, row in found[query.offset : query.offset + query.k]]
-
-
-def _hit(row: RegionRow, score: float) -> Hit:
-    id_, region, bbox, metadata, _ = row
-    # What is remembered stays as it is, whatever becomes of the hit.
-    return Hit(id_, score, bbox, metadata.copy(), region)
+    # What is remembered stays as it is, whatever becomes of the hits.
+    return [
+        Hit(row.id, -negated, row.bbox, row.metadata.copy(), row.region)
+        for negated, row in found[query.offset : query.offset + query.k]
+    ]

@@ -12,6 +12,7 @@ from app.index.storage import MAX_DIMENSIONS, Matrix, NewItem
 
 # float32 sums of products differ from the seventh decimal on by the order in which they are added.
 SCORE_DECIMALS = 6
+_SCORE_STEPS = np.float64(10**SCORE_DECIMALS)
 
 
 def checked(vectors: ArrayLike, dimensions: int | None, field: str) -> Matrix:
@@ -63,18 +64,25 @@ def normalized(matrix: Matrix) -> Matrix:
 
 def rounded(cosines: NDArray[np.float32]) -> NDArray[np.float64]:
     """Scores of cosines, -1 to 1: what differs by the order of additions alone is equal."""
-    scores: NDArray[np.float64] = cosines.astype(np.float64).round(SCORE_DECIMALS)
+    # In a third of the time of np.round.
+    scores: NDArray[np.float64] = np.rint(cosines * _SCORE_STEPS) / _SCORE_STEPS
     np.minimum(scores, 1.0, out=scores)
     return np.maximum(scores, -1.0, out=scores)
 
 
 def _matrix(vectors: ArrayLike, dimensions: int | None, field: str) -> Matrix:
+    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32:
+        return _shaped(vectors, dimensions, field)
     try:
         # A number that is too large for float32 becomes infinite, and is refused as such later.
         with np.errstate(over="ignore"):
             matrix = np.asarray(vectors, dtype=np.float32)
     except (TypeError, ValueError):
         raise InvalidParams(f"{field}: must be vectors of numbers, each of as many") from None
+    return _shaped(matrix, dimensions, field)
+
+
+def _shaped(matrix: Matrix, dimensions: int | None, field: str) -> Matrix:
     if matrix.ndim != 2:
         raise InvalidParams(f"{field}: must be a list of vectors, not an array of {matrix.ndim} dimensions")
     given = matrix.shape[1]

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,18 +109,22 @@ def deep(template: Any, depth: int, nesting: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def everything(client) -> list[dict[str, Any]]:
+def everything(client) -> Iterator[list[dict[str, Any]]]:
     """A task for every operation whose model is here, on the whole image where it takes that."""
+    client.delete("/index/photos/")
+    assert client.post("/index/", json={"name": "photos", "operation": "embed_hog_hsv"}).status_code == 201
     operations = client.get("/available_operations/").json()["operations"]
-    return [
+    yield [
         {
             "operation_id": name,
             "type": name,
-            "params": {"target": "whole_image"} if "whole_image" in facts["allowed_targets"] else {},
+            "params": facts["example"]
+            | ({"target": "whole_image"} if "whole_image" in facts["allowed_targets"] else {}),
         }
         for name, facts in operations.items()
         if facts["state"] != "absent" and name != "compare"
     ]
+    client.delete("/index/photos/")
 
 
 def checkerboard(width: int, height: int) -> Any:
@@ -531,7 +536,9 @@ def test_a_wrong_target_costs_its_task_alone(client, type_, target, code, messag
 @pytest.mark.parametrize("bbox", [[0, 0, 2**31 - 1, 2**31 - 1], [-(2**31) + 1, -(2**31) + 1, 1, 1]])
 def test_a_box_far_over_the_edge_is_cut(client, everything, bbox):
     tasks = [
-        {**task, "params": {"target": {"bbox": bbox}}} for task in everything if task["params"].get("target")
+        {**task, "params": {**task["params"], "target": {"bbox": bbox}}}
+        for task in everything
+        if task["params"].get("target")
     ]
     results = judged(uploaded(client, IMAGE, *tasks), 200)["results"]
     assert {result["status"] for result in results.values()} == {"success"}
