@@ -191,7 +191,7 @@ def wanted_engines(names: Sequence[str], room: Room) -> list[EngineSpec]:
 
 
 def open_index(room: Room) -> None:
-    """Open the index before its first use. Where it cannot be, the server does without, and tells who asks."""
+    """Open the index before its first use. Where it cannot be, the server does without and tells who asks."""
     try:
         room.index.storage.open()
     except IndexUnavailable as error:
