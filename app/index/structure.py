@@ -28,7 +28,7 @@ _LINKS = 16
 _BUILD_WIDTH = 100
 _SEARCH_WIDTH = 50
 # So many queries are searched at a time: those who wait for the graph wait no longer than that.
-_QUERIES = 64
+_QUERIES = 128
 _MARKS = 1000
 _CORES = os.cpu_count() or 1
 
