@@ -23,7 +23,6 @@ _MAX_READERS = 8
 _BUSY_SECONDS = 10.0
 # What a large transaction leaves of the write-ahead log on the disk.
 _LOG_BYTES = 64 << 20
-_MAPPED_BYTES = 1 << 40
 
 
 class Database:
@@ -106,7 +105,6 @@ class Database:
         )
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         except BaseException:

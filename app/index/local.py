@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -50,6 +51,8 @@ from app.index.structure import Structure
 from app.index.vectors import checked_regions, checked_units, normalized
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LocalStorage(Storage):
@@ -167,22 +170,20 @@ class LocalStorage(Storage):
     def search(self, name: str, vectors: Matrix, query: Query) -> list[list[Hit]]:
         held, structure = self._loaded(name)
         units = checked_units(vectors, structure.dimensions, "vectors")
-        hits = held.search.nearest(structure, units, query)
-        if structure.dropped:
-            raise _not_found(name, held.structures)
-        return hits
+        return held.still_there(name, structure, held.search.nearest(structure, units, query))
 
     def near_hashes(self, name: str, phash: int, max_distance: int, query: Query) -> list[NearHash]:
         held, structure = self._loaded(name)
-        return held.search.near_hashes(structure, phash, max_distance, query)
+        near = held.search.near_hashes(structure, phash, max_distance, query)
+        return held.still_there(name, structure, near)
 
     def near_pairs(self, name: str, min_score: float) -> list[tuple[Member, Member, float]]:
         held, structure = self._loaded(name)
-        return held.pairs.near(structure, min_score)
+        return held.still_there(name, structure, held.pairs.near(structure, min_score))
 
     def near_hash_pairs(self, name: str, max_distance: int) -> list[tuple[Member, Member, int]]:
         held, structure = self._loaded(name)
-        return held.pairs.near_hashes(structure, max_distance)
+        return held.still_there(name, structure, held.pairs.near_hashes(structure, max_distance))
 
     def _opened(self) -> "_Held":
         held = self._held
@@ -245,6 +246,13 @@ class _Held:
             structure.dropped = True
             self.structures[row.name] = Structure(row.key, structure.dimensions)
         self.keeper.wake()
+
+    def still_there(self, name: str, structure: Structure, found: T) -> T:
+        """What was found, if the collection was not dropped meanwhile: then it may be a part of it only."""
+        current = self.structures.get(name)
+        if current is None or current.key != structure.key:
+            raise _not_found(name, self.structures)
+        return found
 
     def record(self, row: CollectionRow) -> CollectionRecord:
         structure = self.structures.get(row.name)
