@@ -49,7 +49,7 @@ def build_room(settings: Settings, registry: Registry | None = None, store: Stor
         memory=MemoryPolicy(settings.memory_budget, settings.idle_unload),
     )
     cache = ResultCache(settings.cache_bytes)
-    index = Collections(build_index_storage(settings), registry, pool.choose)
+    index = Collections(build_index_storage(settings), registry, pool.choose, settings.request_timeout)
     return Room(
         registry=registry,
         pool=pool,
@@ -166,7 +166,7 @@ def create_app(settings: Settings | None = None, *, load_ahead: bool = True) -> 
             await asyncio.gather(*starting, return_exceptions=True)
             await room.fetcher.close()
             room.pool.close()
-            await asyncio.to_thread(room.index.storage.close)
+            await asyncio.to_thread(room.index.close)
 
     return build_app(room, version("sightgraph"), lifespan)
 

@@ -9,10 +9,11 @@ from app.core.artifacts import Data, Vector
 from app.core.collection import Collection, Hit
 from app.core.filters import parsed
 from app.core.operation import Needs, Ref, Uses, operation
+from app.core.target import REGION_PARAMS
 from operations import encode_crop
 from operations.phash import Params as HashParams
 from operations.phash import phash
-from operations.search_similar import REGION_PARAMS, CollectionParams, embedded_alike, with_its_target
+from operations.search_similar import CollectionParams, embedded_alike, with_its_target
 
 
 class DuplicateParams(CollectionParams):
@@ -26,7 +27,7 @@ class DuplicateParams(CollectionParams):
     max_distance: Annotated[int, Field(ge=0, le=64)] = 8
     """By perceptual hash: in how many of the 64 bits a duplicate may differ."""
 
-    k: Annotated[int, Field(ge=1, le=1000)] = 100
+    k: Annotated[int, Field(ge=1, le=100)] = 100
     """How many duplicates are wanted at most."""
 
 

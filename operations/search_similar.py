@@ -9,10 +9,8 @@ from app.core.artifacts import Data, Vector
 from app.core.collection import Collection, Hit
 from app.core.filters import FilterJson, parsed
 from app.core.operation import OUTSIDE_KEY, Needs, Uses, operation
-from app.core.target import RegionParams, Target
+from app.core.target import REGION_PARAMS, RegionParams, Target
 from operations import encode_crop
-
-REGION_PARAMS = ("target", "face_context", "on_missing")
 
 CollectionName = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -31,8 +29,8 @@ class CollectionParams(RegionParams):
 
 
 class SearchParams(CollectionParams):
-    k: Annotated[int, Field(ge=1, le=1000)] = 10
-    """How many hits are wanted."""
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    """How many hits are wanted for each region; `POST /index/{collection}/search/` gives more, and pages."""
 
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
     """The least cosine of a hit."""
@@ -79,7 +77,7 @@ def with_its_target(params: CollectionParams, collection: Collection) -> Collect
 
 def embedded_alike(params: CollectionParams, collection: Collection) -> Needs:
     """The vectors of the task's regions, made as those of the collection."""
-    return {"vector": collection.embedding(**params.model_dump(mode="json", include=set(REGION_PARAMS)))}
+    return {"vector": collection.embedding(params.model_dump(mode="json", include=set(REGION_PARAMS)))}
 
 
 @operation(

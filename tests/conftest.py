@@ -60,7 +60,7 @@ def room(registry: Registry) -> Iterator[Room]:
     room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
     yield room
     room.pool.close()
-    room.index.storage.close()
+    room.index.close()
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def tiny_room(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> I
     room.index.storage.add("photos", [item], record.space or "")
     yield room
     room.pool.close()
-    room.index.storage.close()
+    room.index.close()
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from litestar import MediaType, Response
 
 from app.core.artifacts import ImageInfo, Region, jsonable
 from app.core.errors import Fault
-from app.core.plan import Plan, PlannedTask
+from app.core.plan import Node, Plan, PlannedTask
 from app.runtime.outcomes import Outcome, Run, TaskItem
 
 
@@ -107,12 +107,19 @@ def _warnings(outcome: Outcome, plan: Plan) -> list[str]:
     return list(dict.fromkeys([*outcome.warnings, *filter(None, cautions)]))
 
 
+def _space_compared(node: Node) -> str | None:
+    """The space in which an operation compared vectors with those of a resource."""
+    if node.operation.uses is None or node.resource is None:
+        return None
+    return node.resource.space if any(name in node.inputs for name in node.operation.uses.vectors) else None
+
+
 def _model(planned: PlannedTask, plan: Plan, run: Run) -> dict[str, Any] | None:
     if planned.node is None:
         return None
     maker = plan.maker_of(planned.node)
     engine = run.made_by.get(maker.id, maker.engine)
-    space = plan.space(planned.node, engine)
+    space = plan.space(planned.node, engine) or _space_compared(plan.nodes[planned.node])
     if engine is None and space is None:
         return None
     return {

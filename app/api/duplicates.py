@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from app.api.adding import fault_of
+from app.api.adding import AT_ONCE, embedded_in_time, fault_of
 from app.api.answers import json_response
 from app.api.bodies import JSON_BODY_MAX_BYTES, file_of, form_of, in_time, json_body, parsed, single
 from app.api.connection import while_connected
@@ -22,12 +23,10 @@ from app.api.index_schemas import MAX_ITEMS, DuplicatesAnswer, DuplicatesBody, S
 from app.api.openapi import documented
 from app.api.request_id import request_id
 from app.api.room import Room
-from app.core.errors import Fault, MalformedRequest, RequestError
+from app.core.errors import Fault, MalformedRequest, RequestError, TaskError
 from app.index.duplicates import alike_hashes, alike_vectors, groups
 from app.index.storage import Member
 
-# Images of a set that are worked on at once.
-AT_ONCE = 8
 _NUMBERS = ("min_score", "max_distance")
 _TEXTS = ("by", "operation", *_NUMBERS)
 
@@ -44,16 +43,17 @@ async def find_in_collection(
     collection: FromPath[str], request: Request[Any, Any, Any], room: NamedDependency[Room]
 ) -> Response[bytes]:
     body = await in_time(json_body(request, DuplicatesBody), room.limits.seconds)
-    storage = room.index.storage
+    storage, until = room.index.storage, time.monotonic() + room.limits.seconds
 
     def find() -> list[list[Member]]:
         if body.by == "vector":
-            return groups((one, other) for one, other, _ in storage.near_pairs(collection, body.min_score))
-        pairs = storage.near_hash_pairs(collection, body.max_distance)
-        return groups((one, other) for one, other, _ in pairs)
+            alike = storage.near_pairs(collection, body.min_score, until)
+            return groups((one, other) for one, other, _ in alike)
+        near = storage.near_hash_pairs(collection, body.max_distance, until)
+        return groups((one, other) for one, other, _ in near)
 
     with room.place():
-        joined = await asyncio.to_thread(find)
+        joined = await while_connected(request, room.index.call_long(find))
     return _answer([[_member(member) for member in group] for group in joined], [])
 
 
@@ -80,20 +80,25 @@ async def find_in_set(request: Request[Any, Any, Any], room: NamedDependency[Roo
 
 async def _compared(room: Room, images: Sequence[UploadFile], wanted: SetBody) -> Response[bytes]:
     by_vector = wanted.by == "vector"
-    ref = room.index.embedding(wanted.operation or "") if by_vector else room.index.hashing()
+    whole = {"target": "whole_image"}
+    ref = room.index.embedding(wanted.operation or "", whole) if by_vector else room.index.hashing()
     deadline = time.monotonic() + room.limits.seconds
     at_once = asyncio.Semaphore(AT_ONCE)
 
+    async def embed(data: bytes, seconds: float) -> Any:
+        (outcome,) = (await graph_run(room, data, {"made": ref}, seconds=seconds)).run.outcomes
+        return outcome.fault or outcome.items[0].fault or outcome.items[0].value
+
     async def one(image: UploadFile) -> Any:
         """What the image is compared by, or the fault in its place."""
+        read = partial(file_of, image, "image_file", room.limits.max_image_bytes)
         async with at_once:
             try:
-                data = await file_of(image, "image_file", room.limits.max_image_bytes)
-                made = await graph_run(room, data, {"made": ref}, seconds=deadline - time.monotonic())
+                return await embedded_in_time(read, embed, deadline)
             except RequestError as error:
                 return fault_of(error)
-        outcome = made.outcomes["made"]
-        return outcome.fault or outcome.items[0].value
+            except TaskError as error:
+                return error.fault()
 
     made = await asyncio.gather(*(one(image) for image in images))
     failed = [
@@ -108,8 +113,7 @@ async def _compared(room: Room, images: Sequence[UploadFile], wanted: SetBody) -
     ]
     numbers = [number for number, each in enumerate(made) if not isinstance(each, Fault)]
     values = [made[number] for number in numbers]
-    pairs = await asyncio.to_thread(_pairs, values, wanted)
-    joined = groups((numbers[one], numbers[other]) for one, other in pairs)
+    joined = await room.index.call(lambda: groups(_pairs(numbers, values, wanted)))
     return _answer(
         [
             [{"id": images[number].filename, "number": number, "region": 0, "bbox": None} for number in group]
@@ -119,12 +123,15 @@ async def _compared(room: Room, images: Sequence[UploadFile], wanted: SetBody) -
     )
 
 
-def _pairs(values: Sequence[Any], wanted: SetBody) -> list[tuple[int, int]]:
+def _pairs(numbers: Sequence[int], values: Sequence[Any], wanted: SetBody) -> list[tuple[int, int]]:
+    """The numbers of the files that are alike, by what they are compared by."""
     if not values:
         return []
     if wanted.by == "vector":
-        return alike_vectors(np.stack([vector.values for vector in values]), wanted.min_score)
-    return alike_hashes(values, wanted.max_distance)
+        pairs = alike_vectors(np.stack([vector.values for vector in values]), wanted.min_score)
+    else:
+        pairs = alike_hashes(values, wanted.max_distance)
+    return [(numbers[one], numbers[other]) for one, other in pairs]
 
 
 def _value(name: str, values: Sequence[Any]) -> Any:

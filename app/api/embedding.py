@@ -96,7 +96,7 @@ async def graph_run(
         plan = resolve_refs(refs, room.registry, room.pool.choose)
         run = await room.executor.run(plan, source, max(0.0, seconds))
         picture = None
-        if thumbnail and not any(outcome.fault for outcome in run.outcomes):
+        if thumbnail and not any(_failed(outcome) for outcome in run.outcomes):
             picture = await room.pool.call(partial(thumbnail_of, await source.image()))
     return GraphRun(plan, run, picture)
 
@@ -116,15 +116,23 @@ def thumbnail_of(image: Image) -> bytes:
     return file.getvalue()
 
 
+def _failed(outcome: Outcome) -> bool:
+    return outcome.fault is not None and outcome.fault.status == "error"
+
+
 def _embedded(made: GraphRun) -> Embedded:
     plan, run, outcomes = made.plan, made.run, made.outcomes
-    outcome = outcomes["vector"]
+    outcome, hashed = outcomes["vector"], outcomes.get("phash")
+    # Half of an item would look like a whole one for ever.
+    faults = [outcome.fault, *(item.fault for item in outcome.items)]
+    if hashed is not None:
+        faults.append(hashed.fault)
+    fault = next((each for each in faults if each is not None and each.status == "error"), outcome.fault)
     node = outcome.planned.node
-    if outcome.fault is not None or node is None:
-        return Embedded(info=run.info, warnings=outcome.warnings, fault=outcome.fault)
+    if fault is not None or node is None:
+        return Embedded(info=run.info, warnings=outcome.warnings, fault=fault)
     maker = plan.maker_of(node)
     space = plan.space(node, run.made_by.get(maker.id, maker.engine))
-    hashed = outcomes.get("phash")
     phashes: list[int | None] = [None] * len(outcome.items)
     if hashed is not None and len(hashed.items) == len(outcome.items):
         phashes = [item.value for item in hashed.items]

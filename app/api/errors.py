@@ -67,7 +67,7 @@ def refuse_task(request: Request[Any, Any, Any], error: TaskError | FaultOfAll) 
     if fault.code == Internal.code:
         return fail(request, error)
     status = STATUS_BY_CODE.get(fault.code, 400 if fault.status == "skipped" else 503)
-    return json_response({"detail": fault.message}, status)
+    return json_response({"detail": fault.message}, status, {"Retry-After": "2"} if status == 503 else {})
 
 
 def refuse_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

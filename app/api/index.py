@@ -1,7 +1,7 @@
 """The endpoints of the index: collections, their items, and searches."""
 
-import asyncio
 import base64
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
@@ -33,6 +33,8 @@ from app.api.searching import Sought, found
 from app.core.errors import ItemNotFound
 from app.index.storage import CollectionRecord, Item, ItemSummary
 
+_ITEM_PATH = re.compile(r".*?/+index/+[^/]+/+items/(.*)", re.DOTALL)
+
 
 @post(
     "/index/",
@@ -44,13 +46,13 @@ from app.index.storage import CollectionRecord, Item, ItemSummary
 async def create_collection(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:
     body = await in_time(json_body(request, NewCollection), room.limits.seconds)
     params = body.params if body.target is None else {**body.params, "target": body.target}
-    record = await asyncio.to_thread(room.index.create, body.name, body.operation, params)
+    record = await room.index.call(room.index.create, body.name, body.operation, params)
     return json_response(_collection(record), 201)
 
 
 @get("/index/", summary="List the collections", tags=["index"], responses=documented(CollectionsAnswer, 503))
 async def list_collections(room: NamedDependency[Room]) -> Response[bytes]:
-    records = await asyncio.to_thread(room.index.storage.collections)
+    records = await room.index.call(room.index.storage.collections)
     return json_response({"collections": [_collection(record) for record in records]})
 
 
@@ -61,7 +63,7 @@ async def list_collections(room: NamedDependency[Room]) -> Response[bytes]:
     responses=documented(CollectionAnswer, 404, 503),
 )
 async def describe_collection(collection: FromPath[str], room: NamedDependency[Room]) -> Response[bytes]:
-    return json_response(_collection(await asyncio.to_thread(room.index.storage.collection, collection)))
+    return json_response(_collection(await room.index.call(room.index.storage.collection, collection)))
 
 
 @delete(
@@ -72,7 +74,7 @@ async def describe_collection(collection: FromPath[str], room: NamedDependency[R
     responses=documented(DeletedAnswer, 404, 503),
 )
 async def delete_collection(collection: FromPath[str], room: NamedDependency[Room]) -> Response[bytes]:
-    await asyncio.to_thread(room.index.storage.drop, collection)
+    await room.index.call(room.index.storage.drop, collection)
     return json_response({"deleted": collection})
 
 
@@ -108,7 +110,7 @@ async def list_items(
     after: Annotated[str | None, QueryParameter(description="The id after which the page begins.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The most items of a page.")] = 100,
 ) -> Response[bytes]:
-    listed = await asyncio.to_thread(room.index.storage.items, collection, after, limit + 1)
+    listed = await room.index.call(room.index.storage.items, collection, after, limit + 1)
     page = listed[:limit]
     following = page[-1].id if len(listed) > limit else None
     return json_response({"items": [_listed(summary) for summary in page], "next": following})
@@ -127,7 +129,7 @@ async def show_item(
     room: NamedDependency[Room],
     vectors: Annotated[bool, QueryParameter(description="Whether to show the vectors.")] = False,
 ) -> Response[bytes]:
-    item = await asyncio.to_thread(room.index.storage.item, collection, _item_id(request))
+    item = await room.index.call(room.index.storage.item, collection, _item_id(request))
     return json_response(_item(item, vectors))
 
 
@@ -145,7 +147,7 @@ async def delete_item(
     room: NamedDependency[Room],
 ) -> Response[bytes]:
     wanted = _item_id(request)
-    deleted = await asyncio.to_thread(room.index.storage.delete, collection, [wanted])
+    deleted = await room.index.call(room.index.storage.delete, collection, [wanted])
     if not deleted:
         raise ItemNotFound(f"The collection '{collection}' has no item '{wanted}'.")
     return json_response({"deleted": deleted})
@@ -167,7 +169,7 @@ async def search(
 
 
 async def _added(room: Room, name: str, arrivals: Sequence[Arrival], thumbnails: bool) -> Response[bytes]:
-    collection = await asyncio.to_thread(room.index.find, name)
+    collection = await room.index.call(room.index.find, name)
     answers = await added(room, collection, arrivals, thumbnails=thumbnails)
     done = sum(answer["status"] == "success" for answer in answers)
     return json_response(
@@ -176,7 +178,7 @@ async def _added(room: Room, name: str, arrivals: Sequence[Arrival], thumbnails:
 
 
 async def _searched(room: Room, name: str, wanted: Sought) -> Response[bytes]:
-    collection = await asyncio.to_thread(room.index.find, name)
+    collection = await room.index.call(room.index.find, name)
     hits, warnings = await found(room, collection, wanted)
     return json_response({"hits": hits, "warnings": list(warnings), "request_id": request_id()})
 
@@ -184,11 +186,10 @@ async def _searched(room: Room, name: str, wanted: Sought) -> Response[bytes]:
 def _item_id(request: Request[Any, Any, Any]) -> str:
     """The id in the path as it was sent: routing folds slashes, which an id may have."""
     path = request.scope.get("raw_path") or quote(request.url.path).encode()
-    item_id = unquote(path.partition(b"?")[0].decode("ascii", "replace").partition("/items/")[2])
-    if item_id.endswith("/") and not path.endswith((b"%2F", b"%2f")):
-        # The last slash of a path is optional everywhere.
-        item_id = item_id.removesuffix("/")
-    return item_id
+    found = _ITEM_PATH.match(path.partition(b"?")[0].decode("ascii", "replace"))
+    sent = found[1] if found else ""
+    # The last slash of a path is optional everywhere; one that belongs to the id is sent as %2F.
+    return unquote(sent.removesuffix("/"))
 
 
 def _collection(record: CollectionRecord) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def _addressable(item_id: str) -> str:
     # Control characters, halves of characters, and separators of lines and paragraphs.
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in item_id):
         raise ValueError("has control characters or line breaks")
-    if item_id in (".", ".."):
-        # Clients take these out of a path before they send it.
-        raise ValueError("must not be '.' or '..'")
+    if item_id in (".", "..") or not item_id.strip("/"):
+        # Clients and servers take these out of a path.
+        raise ValueError("must not be '.' or '..', or slashes alone")
     return item_id
 
 
@@ -145,10 +145,10 @@ class SearchBody(QueryBody):
 class DuplicatesBody(Body):
     by: By = "vector"
     """What is compared: the vectors, or the perceptual hashes of the same regions."""
-    min_score: Cosine = 0.95
+    min_score: Annotated[float, Field(ge=0.5, le=1)] = 0.95
     """By vector: the least cosine of two duplicates."""
-    max_distance: Annotated[int, Field(ge=0, le=64)] = 8
-    """By perceptual hash: in how many of the 64 bits they may differ."""
+    max_distance: Annotated[int, Field(ge=0, le=16)] = 8
+    """By perceptual hash: in how many of the 64 bits they may differ; beyond 16 nearly all are alike."""
 
 
 class SetBody(DuplicatesBody):

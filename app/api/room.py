@@ -1,6 +1,5 @@
 """What the handlers work with: the parts that main joins, handed to every handler by name."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,7 +54,7 @@ class Room:
     async def resources(self, tasks: Sequence[Task]) -> Resources:
         """The resources that tasks name, looked up off the event loop."""
         named = named_resources(tasks, self.registry)
-        return await asyncio.to_thread(self._found, named) if named else {}
+        return await self.index.call(self._found, named) if named else {}
 
     def _found(self, named: Iterable[tuple[str, str]]) -> Resources:
         find: dict[str, Callable[[str], Resource]] = {"collection": self.index.find}

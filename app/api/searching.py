@@ -1,6 +1,5 @@
 """Searching a collection: an image, a text, an item or a vector to hits."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,14 @@ from app.api.errors import FaultOfAll
 from app.api.index_schemas import QueryBody
 from app.api.room import Room
 from app.core.collection import Hit
-from app.core.errors import RegionNotFound, SpaceMismatch
+from app.core.errors import InvalidParams, RegionNotFound, SpaceMismatch
 from app.core.filters import parsed
 from app.core.geometry import Box
 from app.index.collections import StoredCollection
 from app.index.storage import ItemRegion, Query
+
+# Of all regions that search together.
+MAX_HITS_OF_ALL = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,33 @@ async def found(
     if not embedded.regions:
         return [], (*embedded.warnings, "There is nothing to search with: no region was found.")
     _check_space(collection, embedded.space)
-    per_region = await asyncio.to_thread(
-        collection.storage.search, collection.name, embedded.vectors, _query(sought, len(embedded.regions))
-    )
+    wanted = (sought.query.offset + sought.query.k) * len(embedded.regions)
+    if wanted > MAX_HITS_OF_ALL:
+        raise InvalidParams(
+            f"k: {len(embedded.regions)} regions search together, for {wanted:,} hits; at most "
+            f"{MAX_HITS_OF_ALL:,} are looked for. Ask for fewer, or search with one region."
+        )
+    return await room.index.call(_found, collection, sought, embedded), embedded.warnings
+
+
+def _found(collection: StoredCollection, sought: Sought, embedded: Embedded) -> list[dict[str, Any]]:
+    per_region = collection.nearest(embedded.vectors, _query(sought, len(embedded.regions)))
     best = _best_first(embedded.regions, per_region)
     if len(embedded.regions) > 1:
         best = best[sought.query.offset : sought.query.offset + sought.query.k]
-    return [_hit(hit, box) for hit, box in best], embedded.warnings
+    return [_hit(hit, box) for hit, box in best]
 
 
 async def _embedded(room: Room, collection: StoredCollection, sought: Sought) -> Embedded:
     deadline = time.monotonic() + room.limits.seconds
     if sought.read is not None:
-        embedding = collection.embedding(**sought.query.params)
+        embedding = collection.embedding(sought.query.params)
         data = await sought.read()
         return await embedded_image(room, data, embedding, seconds=deadline - time.monotonic())
     if sought.text is not None:
         return await embedded_text(room, collection.text(sought.text), seconds=room.limits.seconds)
     if sought.item_id is not None:
-        item = await asyncio.to_thread(collection.storage.item, collection.name, sought.item_id)
+        item = await room.index.call(collection.storage.item, collection.name, sought.item_id)
         return Embedded(item.regions, collection.space or "")
     # What does not fit a float becomes infinite, and is refused as such.
     with np.errstate(over="ignore"):

@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import index, models, search, serve
+from app.cli import classifiers, index, models, search, serve
 from app.cli.starting import unknown_settings
 
 __all__ = ["main", "unknown_settings"]
@@ -18,3 +18,4 @@ main.add_command(serve.serve)
 main.add_command(models.models)
 main.add_command(index.index)
 main.add_command(search.search)
+main.add_command(classifiers.classifiers)

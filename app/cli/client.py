@@ -1,4 +1,4 @@
-"""The index of a server, spoken to over HTTP."""
+"""A server, spoken to over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Upload:
 
 
 class Server:
-    """The index of a server.
+    """A server: its index, and what it makes of images.
 
     What its methods return is the JSON of the answer. They raise Refused and Unreachable. A request whose
     connection breaks, and one that a full server turns away, is sent again: every one of them may be.
@@ -123,6 +123,17 @@ class Server:
         with _opened([image]) as (opened,):
             form = {"query_json": orjson.dumps(query).decode()}
             return await self._request("POST", path, files={"image_file": ("image", opened)}, data=form)
+
+    async def analyze(self, image: Path, tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The answer to tasks on an image file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with _opened([image]) as (opened,):
+            form = {"tasks_json": orjson.dumps(tasks).decode()}
+            files = {"image_file": ("image", opened)}
+            return await self._request("POST", "/analyze_image_upload/", files=files, data=form)
 
     async def _of_item(self, method: str, collection: str, item_id: str) -> dict[str, Any] | None:
         try:

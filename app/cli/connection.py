@@ -38,9 +38,16 @@ def server_options(command: Command) -> Command:
 
 
 @asynccontextmanager
-async def connected(server: str | None, offline: bool) -> "AsyncIterator[Server]":
+async def connected(
+    server: str | None, offline: bool, *, needs_index: bool = True
+) -> "AsyncIterator[Server]":
     """The server at an address, or without one the application in this process, with the settings of the
     environment.
+
+    Args:
+        server: the address.
+        offline: whether the application in this process keeps off the network for model weights.
+        needs_index: whether it must have its index, which another process may hold.
 
     Raises:
         ClickException: a setting or an operation is wrong, or both options are given.
@@ -74,7 +81,7 @@ async def connected(server: str | None, offline: bool) -> "AsyncIterator[Server]
     ):
         # What leaves the lifespan as an exception would come out in a group.
         try:
-            yield await _reached(Server(client))
+            yield await _reached(Server(client)) if needs_index else Server(client)
         except Exception as error:
             problem = error
     if problem is not None:

@@ -11,10 +11,9 @@ import click
 
 from app.cli.connection import connected, encodable, server_options
 from app.cli.printing import printable
+from app.cli.progress import Bar, image_bars
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from app.cli.client import Server
     from app.cli.indexing import Indexing, Tally
 
@@ -86,8 +85,8 @@ def index(
 
     walked = contents(folder, image_suffixes())
     tally = Tally()
-    bars = _bars()
-    watcher = _Bar(bars, bars.add_task(printable(collection), total=len(walked.images)))
+    bars = image_bars()
+    watcher = Bar(bars, bars.add_task(printable(collection), total=len(walked.images)))
     for path, why in walked.closed:
         tally.failed += 1
         watcher.failed(path, why)
@@ -115,56 +114,6 @@ def index(
             raise indexing.problem
         sys.exit(INTERRUPTED)
     sys.exit(1 if tally.failed else 0)
-
-
-class _Bar:
-    """Shows the progress on a terminal, and what failed everywhere."""
-
-    def __init__(self, bars: "Progress", task: "TaskID") -> None:
-        self._bars = bars
-        self._task = task
-
-    def seen(self) -> None:
-        self._bars.advance(self._task)
-
-    def failed(self, path: str, why: str) -> None:
-        self.say(f"{path}: {why}")
-
-    def say(self, line: str) -> None:
-        from rich.text import Text
-
-        self._bars.console.print(Text(printable(line)), soft_wrap=True)
-
-
-def _bars() -> "Progress":
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class RateColumn(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(
-                "" if task.speed is None else f"{task.speed:.1f} images/s", style="progress.data.speed"
-            )
-
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 async def _found_or_made(server: "Server", name: str, operation: str | None, target: str | None) -> None:
@@ -197,7 +146,7 @@ async def _found_or_made(server: "Server", name: str, operation: str | None, tar
 
 
 @contextlib.contextmanager
-def _stopped_by_interrupt(indexing: "Indexing", watcher: _Bar) -> Iterator[None]:
+def _stopped_by_interrupt(indexing: "Indexing", watcher: Bar) -> Iterator[None]:
     """The first SIGINT lets what is in flight finish; the next one interrupts as ever."""
     import asyncio
 

@@ -1,8 +1,7 @@
 """A collection of vectors as operations see it: searched, but not changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.core.artifacts import Vector
 from app.core.filters import Filter
@@ -10,12 +9,11 @@ from app.core.geometry import Box
 from app.core.operation import Ref, Resource
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A region of an item that was found.
 
     `score` is the cosine of the two vectors, -1 to 1. `region` counts the item's regions from 0 on; `bbox` is
-    None for the whole image.
+    None for the whole image. A tuple, because a search makes thousands a second.
     """
 
     id: str
@@ -31,7 +29,7 @@ class Collection(Resource, Protocol):
     @property
     def name(self) -> str: ...
 
-    def embedding(self, **chosen: Any) -> Ref:
+    def embedding(self, chosen: Mapping[str, Any] = ...) -> Ref:
         """What embeds an image as the collection's own items were.
 
         Args:

@@ -43,15 +43,21 @@ class RegistryError(SightgraphError):
 
 
 class RequestError(SightgraphError):
-    """The whole request is refused. The message goes to the client as it is."""
+    """The whole request is refused, or one of its items. The message goes to the client as it is."""
+
+    code: ClassVar[str]
 
 
 class MalformedRequest(RequestError):
     """The structure of the request cannot be read."""
 
+    code = "malformed_request"
+
 
 class ImageUnavailable(RequestError):
     """The image cannot be downloaded."""
+
+    code = "image_unavailable"
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Could not download image from URL: {reason}")
@@ -60,6 +66,8 @@ class ImageUnavailable(RequestError):
 class ImageUnreadable(RequestError):
     """The bytes are not an image that can be decoded."""
 
+    code = "image_unreadable"
+
     def __init__(self, reason: str) -> None:
         super().__init__(f"Could not process image: {reason}")
 
@@ -67,9 +75,13 @@ class ImageUnreadable(RequestError):
 class ImageTooLarge(RequestError):
     """The upload is over the limit."""
 
+    code = "image_too_large"
+
 
 class Overloaded(RequestError):
     """The server has as much to do as it can bound."""
+
+    code = "overloaded"
 
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
@@ -79,9 +91,13 @@ class Overloaded(RequestError):
 class CollectionExists(RequestError):
     """The name of a new collection is taken."""
 
+    code = "collection_exists"
+
 
 class ClientLeft(RequestError):
     """The client closed its connection before the answer."""
+
+    code = "client_left"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ Strings are ordered by code points, which orders dates in ISO 8601.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -25,6 +26,9 @@ MAX_CHOICES = 1000
 
 Scalar = str | int | float | bool | None
 Comparison = Literal["gt", "gte", "lt", "lte"]
+
+# What stands in messages for the whole filter.
+_ROOT = "filter"
 
 _COMPARISONS: dict[str, Comparison] = {"gt": "gt", "gte": "gte", "lt": "lt", "lte": "lte"}
 
@@ -69,12 +73,15 @@ def parsed(raw: Mapping[str, Any]) -> Filter:
     Raises:
         ValueError: it is not of the form; the message names the place and the remedy.
     """
-    counted = _Counter()
-    return _object(raw, "filter", 1, counted)
+    return _object(raw, _ROOT, 1, _Counter())
 
 
 def _checked(raw: dict[str, Any]) -> dict[str, Any]:
-    parsed(raw)
+    try:
+        parsed(raw)
+    except ValueError as error:
+        # Who validates a param names its field.
+        raise ValueError(re.sub(rf"^{_ROOT}(\.|: )", "", str(error))) from None
     return raw
 
 
@@ -112,7 +119,7 @@ class _Counter:
     def add(self) -> None:
         self._count += 1
         if self._count > MAX_CONDITIONS:
-            raise ValueError(f"filter: has more than {MAX_CONDITIONS} conditions")
+            raise ValueError(f"{_ROOT}: has more than {MAX_CONDITIONS} conditions")
 
 
 def _object(raw: Any, place: str, depth: int, counted: _Counter) -> Filter:

@@ -89,6 +89,10 @@ class TargetParams(Params):
         return isinstance(self.target, TaskTarget) or self.target in _PLURAL_NAMES
 
 
+# What says which regions of an image an operation works on.
+REGION_PARAMS = ("target", "face_context", "on_missing")
+
+
 class RegionParams(TargetParams):
     """Params of an operation that looks at the pixels of its regions and can show them."""
 

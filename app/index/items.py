@@ -20,8 +20,15 @@ def checked_items(items: Sequence[NewItem]) -> list[bytes]:
     """The metadata of each item as JSON, which gives the same values when it is read.
 
     Raises:
-        InvalidParams: something of an item cannot be kept. The message names the item.
+        InvalidParams: something of an item cannot be kept, or its id is there twice. The message names it.
     """
+    known = set()
+    for item in items:
+        if item.id in known:
+            raise InvalidParams(
+                f"id: each must be there once in one call, and {quoted(item.id)} is there again"
+            )
+        known.add(item.id)
     return [_checked(item) for item in items]
 
 

@@ -123,7 +123,7 @@ class Keeper:
             live = sqlite.labels(connection, structure.key)
         dimensions = None if row is None else row.dimensions
         if row is None or dimensions is None:
-            structure.load(None, live, np.empty((0, 0), np.float32))
+            structure.loaded = True
             return
         graph = self._snapshots.read(row.snapshot, dimensions) if row.snapshot else None
         missing = live if graph is None else graph.reconcile(live)
@@ -131,10 +131,22 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait()
+            self._wake.wait(self._rest())
             self._wake.clear()
             while not self._stopping and self._work():
                 pass
+
+    def _rest(self) -> float | None:
+        """Seconds until there may be something to do again; None where only a change can bring that."""
+        now = time.monotonic()
+        times = [
+            time_
+            for structure in list(self._structures.values())
+            for time_ in (structure.rests_until, structure.saved_at + self._tuning.snapshot_seconds)
+            # A snapshot that is not due when its time comes is, when it is, after a change, which wakes.
+            if time_ > now
+        ]
+        return min(times) - now if times else None
 
     def _work(self) -> bool:
         """A bit of work for every structure; whether there is more to do."""
@@ -142,7 +154,7 @@ class Keeper:
         for name, structure in list(self._structures.items()):
             if self._stopping:
                 return False
-            if structure.dropped or time.monotonic() < structure.rests_until:
+            if structure.retired or time.monotonic() < structure.rests_until:
                 continue
             try:
                 more |= self._attend(name, structure)
@@ -174,7 +186,7 @@ class Keeper:
         """Move some of the tail; how many vectors are left there."""
         left = len(structure.view.tail)
         until = time.monotonic() + 0.5
-        while left and not (self._stopping or structure.dropped) and time.monotonic() < until:
+        while left and not (self._stopping or structure.retired) and time.monotonic() < until:
             asked, started = graph.asked, time.monotonic()
             left = structure.move(self._tuning.slice)
             if graph.asked != asked:
@@ -194,7 +206,7 @@ class Keeper:
         graph, done = Graph.empty(dimensions, total), 0
         started = time.monotonic()
         with structure.rebuilding():
-            while not structure.dropped:
+            while not structure.retired:
                 if self._stopping and structure.view.graph is not None:
                     # What is searched now is no worse a beginning for the next start.
                     return
@@ -216,7 +228,7 @@ class Keeper:
             done,
             time.monotonic() - started,
         )
-        if not (self._stopping or structure.dropped):
+        if not (self._stopping or structure.retired):
             self._save(name, structure)
 
     def _save(self, name: str, structure: Structure) -> None:
@@ -227,7 +239,10 @@ class Keeper:
         try:
             token = self._snapshots.write(structure.key, graph)
             with self._database.writing() as connection:
-                unnamed = sqlite.set_snapshot(connection, structure.key, token)
+                # What a retired structure held is in no collection any more.
+                unnamed = (
+                    token if structure.retired else sqlite.set_snapshot(connection, structure.key, token)
+                )
             if unnamed is not None:
                 self._snapshots.delete(unnamed)
         except (OSError, IndexUnavailable) as error:

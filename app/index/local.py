@@ -20,7 +20,6 @@ from app.core.errors import (
     CollectionExists,
     CollectionNotFound,
     IndexUnavailable,
-    InvalidParams,
     ItemNotFound,
     SpaceMismatch,
 )
@@ -104,7 +103,7 @@ class LocalStorage(Storage):
                 if sqlite.collection(connection, declaration.name) is not None:
                     raise CollectionExists(f"There is a collection '{shortened(declaration.name)}' already.")
                 row = sqlite.create(connection, declaration)
-            held.structures[row.name] = Structure(row.key, None)
+            held.structures[row.name] = Structure(row.key, row.origin, None)
         return held.record(row)
 
     def collection(self, name: str) -> CollectionRecord:
@@ -119,18 +118,19 @@ class LocalStorage(Storage):
             with held.database.writing() as connection:
                 row = _find(connection, name)
                 sqlite.drop(connection, row.key)
-            held.structures.pop(name).dropped = True
+            held.structures.pop(name).retired = True
         if row.snapshot is not None:
             held.snapshots.delete(row.snapshot)
 
-    def add(self, name: str, items: Sequence[NewItem], space: str) -> list[bool]:
+    def add(
+        self, name: str, items: Sequence[NewItem], space: str, *, identity: str | None = None
+    ) -> list[bool]:
         metadata = checked_items(items)
-        if len({item.id for item in items}) < len(items):
-            raise InvalidParams("id: each must be there once in one call")
         held = self._opened()
         with held.database.mutex:
             with held.database.writing() as connection:
                 row = _find(connection, name)
+                _check_identity(row.origin, identity, name)
                 if row.space is not None and row.space != space:
                     raise SpaceMismatch(
                         f"The collection '{name}' holds vectors of {row.space}, these are of {space}. "
@@ -167,23 +167,31 @@ class LocalStorage(Storage):
             held.change(row, [], None, gone)
         return deleted
 
-    def search(self, name: str, vectors: Matrix, query: Query) -> list[list[Hit]]:
-        held, structure = self._loaded(name)
+    def search(
+        self, name: str, vectors: Matrix, query: Query, *, identity: str | None = None
+    ) -> list[list[Hit]]:
+        held, structure = self._loaded(name, identity)
         units = checked_units(vectors, structure.dimensions, "vectors")
         return held.still_there(name, structure, held.search.nearest(structure, units, query))
 
-    def near_hashes(self, name: str, phash: int, max_distance: int, query: Query) -> list[NearHash]:
-        held, structure = self._loaded(name)
+    def near_hashes(
+        self, name: str, phash: int, max_distance: int, query: Query, *, identity: str | None = None
+    ) -> list[NearHash]:
+        held, structure = self._loaded(name, identity)
         near = held.search.near_hashes(structure, phash, max_distance, query)
         return held.still_there(name, structure, near)
 
-    def near_pairs(self, name: str, min_score: float) -> list[tuple[Member, Member, float]]:
+    def near_pairs(
+        self, name: str, min_score: float, until: float | None = None
+    ) -> list[tuple[Member, Member, float]]:
         held, structure = self._loaded(name)
-        return held.still_there(name, structure, held.pairs.near(structure, min_score))
+        return held.still_there(name, structure, held.pairs.near(structure, min_score, until))
 
-    def near_hash_pairs(self, name: str, max_distance: int) -> list[tuple[Member, Member, int]]:
+    def near_hash_pairs(
+        self, name: str, max_distance: int, until: float | None = None
+    ) -> list[tuple[Member, Member, int]]:
         held, structure = self._loaded(name)
-        return held.still_there(name, structure, held.pairs.near_hashes(structure, max_distance))
+        return held.still_there(name, structure, held.pairs.near_hashes(structure, max_distance, until))
 
     def _opened(self) -> "_Held":
         held = self._held
@@ -196,11 +204,12 @@ class LocalStorage(Storage):
                 self._held = _Held(self._folder, self._progress, self._tuning)
             return self._held
 
-    def _loaded(self, name: str) -> "tuple[_Held, Structure]":
+    def _loaded(self, name: str, identity: str | None = None) -> "tuple[_Held, Structure]":
         held = self._opened()
         structure = held.structures.get(name)
         if structure is None:
             raise _not_found(name, held.structures)
+        _check_identity(structure.identity, identity, name)
         held.keeper.load(structure)
         return held, structure
 
@@ -222,7 +231,7 @@ class _Held:
             self.database.close()
             self._lock.release()
             raise
-        self.structures = {row.name: Structure(row.key, row.dimensions) for row in rows}
+        self.structures = {row.name: Structure(row.key, row.origin, row.dimensions) for row in rows}
         self.snapshots = Snapshots(folder / "snapshots")
         self.snapshots.keep_only([row.snapshot for row in rows if row.snapshot is not None])
         self.search = Search(self.database, Rows(self.database))
@@ -236,6 +245,12 @@ class _Held:
     ) -> None:
         """Tell a structure of what was committed; the database's mutex must still be held."""
         structure = self.structures[row.name]
+        if row.vectors + len(labels) == len(gone):
+            # Vectors of any dimensions may come next.
+            self._replace(row, None)
+            if row.snapshot is not None:
+                self.snapshots.delete(row.snapshot)
+            return
         try:
             structure.change(
                 np.array(labels, np.int64), None if vectors is None else normalized(vectors), gone
@@ -243,16 +258,20 @@ class _Held:
         except MemoryError:
             # It is in the database, from which another structure reads it when there is memory.
             logger.exception("the search structure of the collection %s is read again", row.name)
-            structure.dropped = True
-            self.structures[row.name] = Structure(row.key, structure.dimensions)
+            self._replace(row, structure.dimensions)
         self.keeper.wake()
 
     def still_there(self, name: str, structure: Structure, found: T) -> T:
         """What was found, if the collection was not dropped meanwhile: then it may be a part of it only."""
         current = self.structures.get(name)
-        if current is None or current.key != structure.key:
+        if current is None:
             raise _not_found(name, self.structures)
+        _check_identity(current.identity, structure.identity, name)
         return found
+
+    def _replace(self, row: CollectionRow, dimensions: int | None) -> None:
+        self.structures[row.name].retired = True
+        self.structures[row.name] = Structure(row.key, row.origin, dimensions)
 
     def record(self, row: CollectionRow) -> CollectionRecord:
         structure = self.structures.get(row.name)
@@ -268,6 +287,7 @@ class _Held:
             items=row.items,
             vectors=row.vectors,
             state=row.state,
+            identity=row.origin,
             pending=pending,
             rebuilt=rebuilt,
         )
@@ -315,6 +335,14 @@ def _find(connection: sqlite.Connection, name: str) -> CollectionRow:
     if row is None:
         raise _not_found(name, [known.name for known in sqlite.collections(connection)])
     return row
+
+
+def _check_identity(identity: str, expected: str | None, name: str) -> None:
+    """Of two collections of one name, one after the other, only the one that is meant will do."""
+    if expected is not None and identity != expected:
+        raise CollectionNotFound(
+            f"The collection '{shortened(name)}' was made anew meanwhile; send the request again."
+        )
 
 
 def _not_found(name: str, known: Iterable[str]) -> CollectionNotFound:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.index import hashes, sqlite
+from app.index import deadline, hashes, sqlite
 from app.index.database import Database
 from app.index.keeper import read_units
 from app.index.storage import MAX_HITS, Member
@@ -25,7 +25,9 @@ class Pairs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def near(self, structure: Structure, min_score: float) -> list[tuple[Member, Member, float]]:
+    def near(
+        self, structure: Structure, min_score: float, until: float | None
+    ) -> list[tuple[Member, Member, float]]:
         """Pairs of regions of different items with near vectors."""
         dimensions = structure.dimensions
         if dimensions is None:
@@ -37,22 +39,25 @@ class Pairs:
         scores: dict[tuple[int, int], float] = {}
         last = 0
         while True:
+            deadline.check(until)
             with self._database.reading() as connection:
                 labels, given = sqlite.vectors_after(connection, structure.key, last, _READ, dimensions)
             if not len(labels):
                 break
             last = int(labels[-1])
             units = normalized(given)
-            found = structure.nearest(units, count)
+            found = structure.nearest(units, count, until)
             if found is None:
-                structure = self._compared_one_by_one(structure.key, dimensions)
-                found = structure.nearest(units, count)
+                structure = self._compared_one_by_one(structure, dimensions)
+                found = structure.nearest(units, count, until)
                 assert found is not None
             for label, candidates in zip(labels.tolist(), found, strict=True):
                 _collect(label, candidates, owners, min_score, scores)
         return self._ordered(structure.key, scores)
 
-    def near_hashes(self, structure: Structure, max_distance: int) -> list[tuple[Member, Member, int]]:
+    def near_hashes(
+        self, structure: Structure, max_distance: int, until: float | None
+    ) -> list[tuple[Member, Member, int]]:
         """Pairs of regions of different items with near hashes."""
         with self._database.reading() as connection:
             labels, phashes = sqlite.phashes(connection, structure.key)
@@ -69,19 +74,20 @@ class Pairs:
             np.array([owners[label] for label in sorted_labels], np.int64),
             max_distance,
             PAIRS_PER_REGION,
+            until,
         )
         return [
             (members[sorted_labels[one]], members[sorted_labels[other]], distance)
             for one, other, distance in pairs
         ]
 
-    def _compared_one_by_one(self, key: int, dimensions: int) -> Structure:
+    def _compared_one_by_one(self, structure: Structure, dimensions: int) -> Structure:
         """A structure without a graph, where a graph does not find enough."""
         with self._database.reading() as connection:
-            live = sqlite.labels(connection, key)
-        structure = Structure(key, dimensions)
-        structure.load(None, *read_units(self._database, live, dimensions))
-        return structure
+            live = sqlite.labels(connection, structure.key)
+        compared = Structure(structure.key, structure.identity, dimensions)
+        compared.load(None, *read_units(self._database, live, dimensions))
+        return compared
 
     def _ordered(self, key: int, scores: dict[tuple[int, int], float]) -> list[tuple[Member, Member, float]]:
         with self._database.reading() as connection:

@@ -1,8 +1,10 @@
 """The index in PostgreSQL with pgvector: for several servers, and more vectors than one holds in memory."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +13,18 @@ from psycopg import sql
 from psycopg.types.json import Json, Jsonb
 
 from app.core.collection import Hit
-from app.core.errors import CollectionExists, CollectionNotFound, ItemNotFound, SpaceMismatch
+from app.core.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    IndexUnavailable,
+    ItemNotFound,
+    SpaceMismatch,
+)
 from app.core.filters import is_storable
 from app.core.wording import quoted, shortened
 from app.index import postgres_search as searches
 from app.index import postgres_tables as layout
+from app.index.hashes import near_pairs as hash_pairs
 from app.index.items import checked_items
 from app.index.postgres_database import Connection, Database
 from app.index.postgres_filters import attributes_of
@@ -51,11 +60,13 @@ class _Stored(NamedTuple):
     created_at: datetime
     items: int
     vectors: int
-    state: str
+    identity: str
+    version: int
+    generation: int
 
     @property
     def tables(self) -> Tables:
-        return Tables(self.number, self.dimensions, self.vectors)
+        return Tables(self.number, self.generation, self.dimensions, self.vectors)
 
     @property
     def record(self) -> CollectionRecord:
@@ -66,13 +77,14 @@ class _Stored(NamedTuple):
             created_at=_iso(self.created_at),
             items=self.items,
             vectors=self.vectors,
-            state=self.state,
+            state=f"{self.identity}-{self.version}",
+            identity=self.identity,
         )
 
 
 _COLUMNS = sql.SQL(
     "number, name, operation, params, declared_space, space, dimensions, created_at, items, vectors, "
-    "incarnation || '-' || version"
+    "incarnation::text, version, generation"
 )
 
 
@@ -91,7 +103,8 @@ class PostgresStorage:
         self._database = Database(url, timeout_seconds=timeout_seconds)
 
     def open(self) -> None:
-        self._database.read(lambda connection: None)
+        if self._database.read(layout.has_leftovers):
+            self._drop_leftovers()
 
     def collections(self) -> list[CollectionRecord]:
         def work(connection: Connection) -> list[CollectionRecord]:
@@ -125,15 +138,18 @@ class PostgresStorage:
         def work(connection: Connection) -> None:
             stored = _find(connection, name, to_change=True)
             connection.execute("DELETE FROM collections WHERE number = %s", (stored.number,))
-            layout.drop(connection, stored.tables)
+            layout.leave(connection, stored.tables.items_name, stored.tables.regions_name)
 
         self._database.write(work)
+        self._drop_leftovers()
 
-    def add(self, name: str, items: Sequence[NewItem], space: str) -> list[bool]:
+    def add(
+        self, name: str, items: Sequence[NewItem], space: str, *, identity: str | None = None
+    ) -> list[bool]:
         metadata = checked_items(items)
 
-        def work(connection: Connection) -> list[bool]:
-            stored = _find(connection, name, to_change=True)
+        def work(connection: Connection) -> tuple[list[bool], bool]:
+            stored = _find(connection, name, identity, to_change=True)
             if stored.space is not None and stored.space != space:
                 raise SpaceMismatch(
                     f"The collection '{name}' holds vectors of {stored.space}, these are of {space}. "
@@ -141,26 +157,24 @@ class PostgresStorage:
                 )
             matrix = checked_regions(items, stored.dimensions)
             if not items:
-                return []
-            if matrix is not None:
-                stored = stored._replace(space=space)
-                if stored.dimensions is None:
-                    stored = stored._replace(dimensions=matrix.shape[1])
-                    layout.fix_dimensions(connection, stored.tables)
+                return [], False
             vectors, replaced = _delete(connection, stored.tables, [item.id for item in items])
-            _copy_items(connection, stored.tables, items, metadata)
-            if matrix is not None:
-                _copy_regions(connection, stored.tables, items, matrix)
-            _note_change(
-                connection,
-                stored._replace(
-                    items=stored.items + len(items) - len(replaced),
-                    vectors=stored.vectors + (0 if matrix is None else len(matrix)) - vectors,
-                ),
+            changed = stored._replace(
+                items=stored.items + len(items) - len(replaced),
+                vectors=stored.vectors + (0 if matrix is None else len(matrix)) - vectors,
             )
-            return [item.id in replaced for item in items]
+            if matrix is not None:
+                changed = changed._replace(space=space, dimensions=matrix.shape[1])
+            changed = _changed(connection, stored, changed)
+            _copy_items(connection, changed.tables, items, metadata)
+            if matrix is not None:
+                _copy_regions(connection, changed.tables, items, matrix)
+            return [item.id in replaced for item in items], changed.generation != stored.generation
 
-        return self._database.write(work)
+        replaced, renewed = self._database.write(work)
+        if renewed:
+            self._drop_leftovers()
+        return replaced
 
     def item(self, name: str, item_id: str) -> Item:
         def work(connection: Connection) -> Item:
@@ -210,50 +224,98 @@ class PostgresStorage:
         return self._database.read(work)
 
     def delete(self, name: str, item_ids: Sequence[str]) -> int:
-        def work(connection: Connection) -> int:
+        def work(connection: Connection) -> tuple[int, bool]:
             stored = _find(connection, name, to_change=True)
             vectors, deleted = _delete(connection, stored.tables, [id for id in item_ids if is_storable(id)])
-            if deleted:
-                _note_change(
-                    connection,
-                    stored._replace(items=stored.items - len(deleted), vectors=stored.vectors - vectors),
-                )
-            return len(deleted)
+            if not deleted:
+                return 0, False
+            changed = _changed(
+                connection,
+                stored,
+                stored._replace(items=stored.items - len(deleted), vectors=stored.vectors - vectors),
+            )
+            return len(deleted), changed.generation != stored.generation
 
-        return self._database.write(work)
+        deleted, renewed = self._database.write(work)
+        if renewed:
+            self._drop_leftovers()
+        return deleted
 
-    def search(self, name: str, vectors: Matrix, query: Query) -> list[list[Hit]]:
+    def search(
+        self, name: str, vectors: Matrix, query: Query, *, identity: str | None = None
+    ) -> list[list[Hit]]:
         def work(connection: Connection) -> list[list[Hit]]:
-            tables = _find(connection, name).tables
+            tables = _find(connection, name, identity).tables
             units = normalized(checked(vectors, tables.dimensions, "vectors"))
             return searches.nearest(connection, tables, units, query)
 
-        return self._database.read(work)
+        return self._database.read(work, query.until)
 
-    def near_hashes(self, name: str, phash: int, max_distance: int, query: Query) -> list[NearHash]:
+    def near_hashes(
+        self, name: str, phash: int, max_distance: int, query: Query, *, identity: str | None = None
+    ) -> list[NearHash]:
         def work(connection: Connection) -> list[NearHash]:
-            tables = _find(connection, name).tables
+            tables = _find(connection, name, identity).tables
             return searches.near_hashes(connection, tables, phash, max_distance, query)
 
-        return self._database.read(work)
+        return self._database.read(work, query.until)
 
-    def near_pairs(self, name: str, min_score: float) -> list[tuple[Member, Member, float]]:
-        def work(connection: Connection) -> list[tuple[Member, Member, float]]:
-            return searches.near_pairs(connection, _find(connection, name).tables, min_score)
+    def near_pairs(
+        self, name: str, min_score: float, until: float | None = None
+    ) -> list[tuple[Member, Member, float]]:
+        identity = self.collection(name).identity
+        scores: dict[tuple[Member, Member], float] = {}
+        # In many transactions: one of minutes keeps the database from clearing up what was deleted.
+        last: searches.Place | None = searches.START
+        while last is not None:
+            work = partial(_pairs_after, name=name, identity=identity, min_score=min_score, last=last)
+            found, last = self._database.read(work, until)
+            scores |= found
+        return sorted(
+            ((one, other, score) for (one, other), score in scores.items()),
+            key=lambda pair: (pair[0].id, pair[0].region, pair[1].id, pair[1].region),
+        )
 
-        return self._database.read(work)
+    def near_hash_pairs(
+        self, name: str, max_distance: int, until: float | None = None
+    ) -> list[tuple[Member, Member, int]]:
+        identity = self.collection(name).identity
 
-    def near_hash_pairs(self, name: str, max_distance: int) -> list[tuple[Member, Member, int]]:
-        def work(connection: Connection) -> list[tuple[Member, Member, int]]:
-            return searches.near_hash_pairs(connection, _find(connection, name).tables, max_distance)
+        def read(connection: Connection) -> searches.Hashes:
+            return searches.hashes(connection, _find(connection, name, identity).tables)
 
-        return self._database.read(work)
+        hashes = self._database.read(read, until)
+        pairs = [
+            (hashes.places[one], hashes.places[other], distance)
+            for one, other, distance in hash_pairs(
+                hashes.phashes, hashes.owners, max_distance, searches.PAIRS_PER_REGION, until
+            )
+        ]
+        concerned = sorted({place for one, other, _ in pairs for place in (one, other)})
+
+        def read_members(connection: Connection) -> dict[searches.Place, Member]:
+            return searches.members(connection, _find(connection, name, identity).tables, concerned)
+
+        members = self._database.read(read_members, until)
+        # Some may have been deleted meanwhile.
+        return [
+            (members[one], members[other], distance)
+            for one, other, distance in pairs
+            if one in members and other in members
+        ]
 
     def close(self) -> None:
         self._database.close()
 
+    def _drop_leftovers(self) -> None:
+        # The collection is without them already. Where it fails now, the next time does it.
+        with suppress(IndexUnavailable):
+            self._database.write(layout.drop_leftovers)
 
-def _find(connection: Connection, name: str, *, to_change: bool = False) -> _Stored:
+
+def _find(
+    connection: Connection, name: str, identity: str | None = None, *, to_change: bool = False
+) -> _Stored:
     """A collection as it stands; to change it, after every other change of it has ended."""
     row = None
     if is_storable(name):
@@ -266,7 +328,12 @@ def _find(connection: Connection, name: str, *, to_change: bool = False) -> _Sto
         near = get_close_matches(name, names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise CollectionNotFound(f"There is no collection '{shortened(name)}'.{hint}")
-    return _Stored(*row)
+    stored = _Stored(*row)
+    if identity not in (None, stored.identity):
+        raise CollectionNotFound(
+            f"The collection '{shortened(name)}' was made anew meanwhile; send the request again."
+        )
+    return stored
 
 
 def _storable_start(text: str) -> str:
@@ -274,12 +341,26 @@ def _storable_start(text: str) -> str:
     return text.encode(errors="surrogatepass").decode(errors="replace").partition("\0")[0]
 
 
-def _note_change(connection: Connection, changed: _Stored) -> None:
+def _changed(connection: Connection, before: _Stored, after: _Stored) -> _Stored:
+    """Note what a change makes of a collection, and give its regions another table where it needs one."""
+    if not after.vectors:
+        after = after._replace(space=after.declared_space, dimensions=None)
+    if after.dimensions != before.dimensions:
+        after = after._replace(generation=before.generation + 1)
+        layout.create_regions(connection, after.tables)
+        layout.leave(connection, before.tables.regions_name)
     connection.execute(
-        "UPDATE collections SET space = %s, dimensions = %s, items = %s, vectors = %s, version = version + 1 "
-        "WHERE number = %s",
-        (changed.space, changed.dimensions, changed.items, changed.vectors, changed.number),
+        "UPDATE collections SET space = %s, dimensions = %s, items = %s, vectors = %s, generation = %s, "
+        "version = version + 1 WHERE number = %s",
+        (after.space, after.dimensions, after.items, after.vectors, after.generation, after.number),
     )
+    return after
+
+
+def _pairs_after(
+    connection: Connection, *, name: str, identity: str, min_score: float, last: searches.Place
+) -> tuple[dict[tuple[Member, Member], float], searches.Place | None]:
+    return searches.pairs_after(connection, _find(connection, name, identity).tables, min_score, last)
 
 
 def _delete(connection: Connection, tables: Tables, item_ids: Sequence[str]) -> tuple[int, set[str]]:

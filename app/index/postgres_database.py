@@ -1,8 +1,10 @@
 """The database of the index: its connections, its schema, and its failures as the index tells them."""
 
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from math import ceil, inf
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from pgvector.psycopg import register_vector
@@ -10,19 +12,24 @@ from psycopg import IsolationLevel, errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from app.core.errors import IndexUnavailable, InvalidParams
+from app.core.errors import IndexUnavailable, InvalidParams, TaskError
+from app.index import deadline
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
 
 # As the schema below notes it.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_CONNECTIONS = 8
 # How many candidates a scan of an HNSW index keeps, if not more are wanted. Fewer are faster, and miss more.
 EF_SEARCH = 100
 
 _ATTEMPTS = 4
 _LOCK_TIMEOUT = "30s"
+_STATEMENT_SECONDS = 60
+# An attempt to connect that fails after so long is not repeated for a while.
+_SLOW_SECONDS = 0.5
+_REST_SECONDS = 5.0
 # Iterative scans, which keep a filtered search complete, came with it.
 _PGVECTOR = (0, 8)
 # Any number that no other program takes for the same purpose.
@@ -32,9 +39,9 @@ _SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS sightgraph;
 
 CREATE TABLE sightgraph.schema_version (version integer NOT NULL);
-INSERT INTO sightgraph.schema_version VALUES (1);
+INSERT INTO sightgraph.schema_version VALUES (2);
 
--- The items and regions of collection N lie in items_N and regions_N.
+-- The items of collection N lie in items_N, their regions in regions_N_G, where G is its generation.
 CREATE TABLE sightgraph.collections (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE,
@@ -48,8 +55,12 @@ CREATE TABLE sightgraph.collections (
     vectors bigint NOT NULL DEFAULT 0,
     -- Together another value after every change, also in a collection made anew under the same name.
     incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
-    version bigint NOT NULL DEFAULT 0
+    version bigint NOT NULL DEFAULT 0,
+    generation bigint NOT NULL DEFAULT 0
 );
+
+-- Tables that no collection has any more, to be dropped.
+CREATE TABLE sightgraph.leftovers (name text PRIMARY KEY);
 """
 
 # What libpq says of it would repeat parts of it, of the password maybe.
@@ -61,6 +72,13 @@ _UNREADABLE = (
 _LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.ConnectionException)
 # Another transaction was in the way, or a table went away with its collection; the next try finds out.
 _PASSING = (errors.DeadlockDetected, errors.SerializationFailure, errors.UndefinedTable)
+
+
+class _Unreachable(NamedTuple):
+    """Why the database could not be reached, and until when that is believed."""
+
+    until: float
+    message: str
 
 
 class Database:
@@ -82,10 +100,18 @@ class Database:
         # Whether the database is to be looked at before the pool is used: a connection of one's own fails at
         # once and says why, where the pool waits until its timeout.
         self._doubted = True
+        # One at a time finds out whether it can be reached; after one that waited in vain the others do not
+        # wait again for a while.
+        self._trying = threading.Lock()
+        self._unreachable: _Unreachable | None = None
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` finds in one transaction, in which it sees one state of the database."""
-        return self._run(work, IsolationLevel.REPEATABLE_READ, read_only=True)
+    def read(self, work: Callable[[Connection], T], until: float | None = None) -> T:
+        """What `work` finds in one transaction, in which it sees one state of the database.
+
+        Raises:
+            DeadlineExceeded: `until`, a time of `time.monotonic`, has passed.
+        """
+        return self._run(work, IsolationLevel.REPEATABLE_READ, read_only=True, until=until)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives in one transaction. It may be called again after a failure that left nothing."""
@@ -97,26 +123,38 @@ class Database:
         if pool is not None:
             pool.close()
 
-    def _run(self, work: Callable[[Connection], T], isolation: IsolationLevel, *, read_only: bool) -> T:
+    def _run(
+        self,
+        work: Callable[[Connection], T],
+        isolation: IsolationLevel,
+        *,
+        read_only: bool,
+        until: float | None = None,
+    ) -> T:
         for left in reversed(range(_ATTEMPTS)):
             committing = False
             try:
-                with self._opened().connection() as connection:
+                wait = min(self._timeout_seconds, _left(until))
+                with self._opened().connection(wait) as connection:
                     connection.isolation_level = isolation
                     connection.read_only = read_only
                     with connection.transaction():
+                        end_by(connection, until)
                         result = work(connection)
                         committing = True
                 return result
             except psycopg.Error as error:
+                if isinstance(error, errors.QueryCanceled | PoolTimeout):
+                    deadline.check(until)
                 self._doubted = self._doubted or _is_lost(error) or isinstance(error, errors.UndefinedTable)
                 # Whether a commit that broke off was done is not known.
                 again = isinstance(error, _PASSING) or (_is_lost(error) and not committing)
                 if isinstance(error, PoolTimeout):
                     # Where the database cannot be reached, that is the reason.
+                    self._doubted = True
                     self._prepare()
                 if not (again and left):
-                    raise _told(error) from error
+                    raise _told(error, reading=read_only) from error
         raise AssertionError("the last attempt returns or raises")
 
     def _opened(self) -> ConnectionPool[Connection]:
@@ -144,22 +182,44 @@ class Database:
             return self._pool
 
     def _prepare(self) -> None:
-        """Make the schema where it is missing; several servers may try at once.
+        """Make sure of the database, where no other thread does so or just found that it cannot be reached.
 
         Raises:
             IndexUnavailable: the database cannot be reached, or cannot hold the index.
         """
+        known = self._unreachable
+        if known is not None and not self._trying.acquire(blocking=False):
+            raise IndexUnavailable(known.message)
+        if known is None:
+            self._trying.acquire()
         try:
-            with psycopg.connect(self._url, **self._parameters()) as connection, connection.transaction():
+            known = self._unreachable
+            if known is not None and time.monotonic() < known.until:
+                raise IndexUnavailable(known.message)
+            started = time.monotonic()
+            try:
+                self._make()
+            except psycopg.Error as error:
+                told = _told(error, reading=False)
+                now = time.monotonic()
+                # What fails at once may be tried at once.
+                slow = isinstance(told, IndexUnavailable) and now - started >= _SLOW_SECONDS
+                self._unreachable = _Unreachable(now + _REST_SECONDS, str(told)) if slow else None
+                raise told from error
+            self._unreachable = None
+        finally:
+            self._trying.release()
+
+    def _make(self) -> None:
+        """Make the schema where it is missing; several servers may try at once."""
+        with psycopg.connect(self._url, **self._parameters()) as connection, connection.transaction():
+            if not _is_made(connection):
+                connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
                 if not _is_made(connection):
-                    connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-                    if not _is_made(connection):
-                        _make_extension(connection)
-                        connection.execute(_SCHEMA)
-                _check_versions(connection)
-        except psycopg.Error as error:
-            raise _told(error) from error
+                    _make_extension(connection)
+                    connection.execute(_SCHEMA)
+            _check_versions(connection)
 
     def _parameters(self) -> dict[str, Any]:
         try:
@@ -173,6 +233,7 @@ class Database:
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
         }
         return {name: value for name, value in defaults.items() if name not in chosen} | {
             "autocommit": True,
@@ -182,11 +243,25 @@ class Database:
         }
 
 
+def end_by(connection: Connection, until: float | None) -> None:
+    """Let each statement that follows in this transaction end by a time of `time.monotonic`."""
+    if until is not None:
+        milliseconds = ceil(1000 * min(_left(until), _STATEMENT_SECONDS))
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
+
+
+def _left(until: float | None) -> float:
+    """How many seconds are left."""
+    deadline.check(until)
+    return inf if until is None else until - time.monotonic()
+
+
 def _configure(connection: Connection) -> None:
     connection.execute(
         """
         SELECT set_config('search_path', 'sightgraph, ' || quote_ident(nspname), false),
                set_config('lock_timeout', %s, false),
+               set_config('statement_timeout', %s, false),
                -- Compiling costs more than these queries.
                set_config('jit', 'off', false),
                -- What is closest within a scan is sorted later; strict_order would leave out what comes late.
@@ -195,7 +270,7 @@ def _configure(connection: Connection) -> None:
         FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
         WHERE extname = 'vector'
         """,
-        (_LOCK_TIMEOUT, str(EF_SEARCH)),
+        (_LOCK_TIMEOUT, f"{_STATEMENT_SECONDS}s", str(EF_SEARCH)),
     )
     register_vector(connection)
 
@@ -247,7 +322,7 @@ def _is_lost(error: psycopg.Error) -> bool:
     return isinstance(error, _LOST) or (unnamed and not isinstance(error, PoolTimeout))
 
 
-def _told(error: psycopg.Error) -> Exception:
+def _told(error: psycopg.Error, *, reading: bool) -> TaskError:
     """What the index says of a failure."""
     match error:
         case errors.LockNotAvailable():
@@ -258,8 +333,13 @@ def _told(error: psycopg.Error) -> Exception:
             return IndexUnavailable(
                 f"All {MAX_CONNECTIONS} connections to the index's database are busy. Try again later."
             )
+        case errors.QueryCanceled():
+            return IndexUnavailable(
+                f"The index's database took over {_STATEMENT_SECONDS} s or was stopped. Try again later."
+            )
         case psycopg.DataError():
-            return InvalidParams(f"items: cannot be stored: {_reason(error)}")
+            done = "look for" if reading else "store"
+            return InvalidParams(f"The index's database cannot {done} this: {_reason(error)}.")
         case errors.UndefinedTable():
             return IndexUnavailable("The tables of the index are being changed. Try again later.")
         case _ if str(error).startswith("connection is bad") and "failed: " not in str(error):

@@ -5,7 +5,9 @@ whose candidates are ranked by the vectors themselves; beyond that pgvector has 
 compared. So they are in small collections, where that is as fast, and always right.
 """
 
-from typing import Any
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,7 @@ from psycopg import sql
 
 from app.core.collection import Hit
 from app.core.filters import is_storable
-from app.index.hashes import near_pairs as hash_pairs
-from app.index.postgres_database import EF_SEARCH, Connection
+from app.index.postgres_database import EF_SEARCH, Connection, end_by
 from app.index.postgres_filters import condition
 from app.index.postgres_tables import Tables, box, signed
 from app.index.storage import Matrix, Member, NearHash, Query
@@ -26,7 +27,14 @@ _HALF_MARGIN = 40
 # pgvector's limit of `hnsw.ef_search`, of how many candidates a scan keeps.
 _MAX_EF_SEARCH = 1000
 PAIRS_PER_REGION = 50
-_ROWS_AT_A_TIME = 2000
+_ROWS_AT_A_TIME = 1000
+# Without an index, all vectors are compared with those of a portion.
+_COMPARISONS_AT_A_TIME = 1_000_000
+
+# Of a region: the id of its item, and its number there.
+Place = tuple[str, int]
+# Before all of them.
+START: Place = ("", -1)
 
 _NEIGHBOURS = sql.SQL(
     """
@@ -54,6 +62,7 @@ def nearest(connection: Connection, tables: Tables, units: Matrix, query: Query)
     # A scan of the index gives up after some thousand regions that the filter turns down.
     short = [number for number, hits in found.items() if len(hits) < min(limit, tables.vectors)]
     if indexed and short:
+        end_by(connection, query.until)
         found |= zip(short, _look(connection, tables, units[short], query, exactly=True), strict=True)
     return [_page(hits, query) for hits in found.values()]
 
@@ -83,67 +92,89 @@ def near_hashes(
     ]
 
 
-def near_pairs(
-    connection: Connection, tables: Tables, min_score: float
-) -> list[tuple[Member, Member, float]]:
-    """Pairs of alike regions of different items, in order of their members."""
+def pairs_after(
+    connection: Connection, tables: Tables, min_score: float, last: Place
+) -> tuple[dict[tuple[Member, Member], float], Place | None]:
+    """Pairs of alike regions of different items, found from some regions that follow the last one.
+
+    Returns:
+        The scores of the pairs, and the last of those regions; None where no more follow.
+    """
+    exactly = not tables.is_searched_by_index
+    limit = _ROWS_AT_A_TIME
+    if exactly:
+        limit = min(limit, 1 + _COMPARISONS_AT_A_TIME // (1 + tables.vectors))
     statement = sql.SQL(
         """
-        SELECT query.item_id, query.region, query.bbox, near.item_id, near.region, near.bbox,
-               near.score
-        FROM {regions} AS query
-        CROSS JOIN LATERAL ({neighbours}) AS near
-        WHERE near.score >= %(min_score)s
+        SELECT query.item_id, query.region, query.bbox, near.item_id, near.region, near.bbox, near.score
+        FROM (
+            SELECT item_id, region, bbox, vector FROM {regions}
+            WHERE (item_id, region) > (%(last_item)s, %(last_region)s)
+            ORDER BY item_id, region LIMIT %(rows)s
+        ) AS query
+        LEFT JOIN LATERAL ({neighbours}) AS near ON near.score >= %(min_score)s
         """
     ).format(
         regions=tables.regions,
-        neighbours=_neighbours(
-            tables, sql.SQL("kept.item_id <> query.item_id"), exactly=not tables.is_searched_by_index
-        ),
+        neighbours=_neighbours(tables, sql.SQL("kept.item_id <> query.item_id"), exactly=exactly),
     )
-    values = {**_limits(tables, PAIRS_PER_REGION), "min_score": min_score}
+    values = {
+        **_limits(tables, PAIRS_PER_REGION),
+        "min_score": min_score,
+        "last_item": last[0],
+        "last_region": last[1],
+        "rows": limit,
+    }
     scores: dict[tuple[Member, Member], float] = {}
-    with connection.cursor(name="pairs") as rows:
-        rows.itersize = _ROWS_AT_A_TIME
-        for one, region, bbox, other, other_region, other_bbox, score in rows.execute(statement, values):
+    seen: set[Place] = set()
+    for one, region, bbox, other, other_region, other_bbox, score in connection.execute(statement, values):
+        seen.add((one, region))
+        if other is not None:
             pair = Member(one, region, box(bbox)), Member(other, other_region, box(other_bbox))
             # Most pairs are found from both sides.
             scores[pair if one < other else pair[::-1]] = score
-    return sorted(
-        ((one, other, score) for (one, other), score in scores.items()),
-        key=lambda pair: (pair[0].id, pair[0].region, pair[1].id, pair[1].region),
-    )
+    return scores, max(seen) if len(seen) == limit else None
 
 
-def near_hash_pairs(
-    connection: Connection, tables: Tables, max_distance: int
-) -> list[tuple[Member, Member, int]]:
-    """Pairs of regions of different items with near hashes, in order of their members."""
-    # The hashes alone are few bytes, and compared here a hundred times faster than there.
-    hashed = sql.SQL(
+class Hashes(NamedTuple):
+    """The perceptual hashes of a collection, the places that they belong to, and a number for each item."""
+
+    phashes: NDArray[np.uint64]
+    owners: NDArray[np.int64]
+    places: list[Place]
+
+
+def hashes(connection: Connection, tables: Tables) -> Hashes:
+    """All of them, in order of their places. Here they are compared a hundred times faster than there."""
+    statement = sql.SQL(
         """
-        SELECT phash, dense_rank() OVER (ORDER BY item_id) AS owner,
-               row_number() OVER (ORDER BY item_id, region) - 1 AS number, item_id, region, bbox
-        FROM {} WHERE phash IS NOT NULL
+        SELECT phash, dense_rank() OVER (ORDER BY item_id), item_id, region
+        FROM {} WHERE phash IS NOT NULL ORDER BY item_id, region
         """
     ).format(tables.regions)
+    phashes, owners, places = array("q"), array("q"), []
     with connection.cursor(name="hashes") as rows:
         rows.itersize = _ROWS_AT_A_TIME
-        rows.execute(sql.SQL("SELECT phash, owner FROM ({}) AS hashed ORDER BY number").format(hashed))
-        table: NDArray[np.int64] = np.fromiter(rows, np.dtype((np.int64, 2)))
-    phashes, owners = table[:, 0].astype(np.uint64), table[:, 1]
-    pairs = list(hash_pairs(phashes, owners, max_distance, PAIRS_PER_REGION))
-    concerned = sorted({number for one, other, _ in pairs for number in (one, other)})
-    members = {
-        number: Member(item_id, region, box(bbox))
-        for number, item_id, region, bbox in connection.execute(
-            sql.SQL("SELECT number, item_id, region, bbox FROM ({}) AS hashed WHERE number = ANY(%s)").format(
-                hashed
-            ),
-            (concerned,),
-        )
+        for phash, owner, item_id, region in rows.execute(statement):
+            phashes.append(phash)
+            owners.append(owner)
+            places.append((item_id, region))
+    return Hashes(np.array(phashes, np.int64).astype(np.uint64), np.array(owners, np.int64), places)
+
+
+def members(connection: Connection, tables: Tables, places: Sequence[Place]) -> dict[Place, Member]:
+    """The regions at these places, where there still is one."""
+    statement = sql.SQL(
+        """
+        SELECT item_id, region, bbox FROM {}
+        JOIN unnest(%s::text[], %s::integer[]) AS wanted (item_id, region) USING (item_id, region)
+        """
+    ).format(tables.regions)
+    wanted = ([item_id for item_id, _ in places], [region for _, region in places])
+    return {
+        (item_id, region): Member(item_id, region, box(bbox))
+        for item_id, region, bbox in connection.execute(statement, wanted)
     }
-    return [(members[one], members[other], distance) for one, other, distance in pairs]
 
 
 def _look(

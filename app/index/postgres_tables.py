@@ -2,12 +2,17 @@
 
 Each collection has its own, because an index of pgvector needs vectors of one dimension. So a collection is
 also dropped at once, however large, and the planner has statistics of its own for it.
+
+No table that is in use is ever altered or dropped: that waits for the longest read of it, a backup say, and
+every search that comes meanwhile waits behind. Vectors of other dimensions get a new table. A table that
+nothing refers to any more is left over, and dropped once nobody reads it.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from psycopg import sql
+from psycopg import errors, sql
 
 from app.core.geometry import Box
 from app.index.postgres_database import Connection
@@ -19,23 +24,38 @@ MAX_INDEXED_HALF = 4000
 EXACT_UP_TO = 1000
 # A page of 8 KB holds a row of up to so many dimensions, which is then read in one go.
 _MAX_INLINE = 1536
+# For so long, and for so many of them one after the other, a drop waits.
+_DROP_TIMEOUT = "100ms"
+_DROPS_AT_A_TIME = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Those of the collection with this number, which holds so many vectors."""
+    """Those of the collection with this number, which holds so many vectors.
+
+    `generation` counts the tables that its regions had.
+    """
 
     number: int
+    generation: int
     dimensions: int | None
     vectors: int
 
     @property
+    def items_name(self) -> str:
+        return f"items_{self.number}"
+
+    @property
+    def regions_name(self) -> str:
+        return f"regions_{self.number}_{self.generation}"
+
+    @property
     def items(self) -> sql.Identifier:
-        return sql.Identifier(f"items_{self.number}")
+        return sql.Identifier(self.items_name)
 
     @property
     def regions(self) -> sql.Identifier:
-        return sql.Identifier(f"regions_{self.number}")
+        return sql.Identifier(self.regions_name)
 
     @property
     def is_halved(self) -> bool:
@@ -57,11 +77,11 @@ class Tables:
 
 
 def create(connection: Connection, tables: Tables) -> None:
-    """Make the tables, for vectors of any dimension."""
+    """Make the tables."""
     connection.execute(
         sql.SQL(
             """
-            CREATE TABLE {items} (
+            CREATE TABLE {} (
                 id text COLLATE "C" PRIMARY KEY,
                 metadata json NOT NULL,
                 sha256 text,
@@ -71,15 +91,22 @@ def create(connection: Connection, tables: Tables) -> None:
                 added_at timestamptz NOT NULL DEFAULT now()
             )
             """
-        ).format(items=tables.items)
+        ).format(tables.items)
     )
+    create_regions(connection, tables)
+
+
+def create_regions(connection: Connection, tables: Tables) -> None:
+    """Make the table of the regions, for vectors of these dimensions, and index them."""
+    dimensions = tables.dimensions
     connection.execute(
         sql.SQL(
             """
             CREATE TABLE {regions} (
-                item_id text COLLATE "C" NOT NULL REFERENCES {items} ON DELETE CASCADE,
+                -- Of items. A foreign key would let no such table be dropped while the items are read.
+                item_id text COLLATE "C" NOT NULL,
                 region integer NOT NULL,
-                vector vector NOT NULL,
+                vector {vector} NOT NULL,
                 -- As it was given, where `vector` had to be brought to another length.
                 given bytea,
                 bbox integer[],
@@ -89,26 +116,21 @@ def create(connection: Connection, tables: Tables) -> None:
                 PRIMARY KEY (item_id, region)
             )
             """
-        ).format(regions=tables.regions, items=tables.items)
+        ).format(
+            regions=tables.regions,
+            vector=sql.SQL("vector" if dimensions is None else f"vector({dimensions})"),
+        )
     )
     connection.execute(
         sql.SQL("CREATE INDEX ON {} USING gin (attributes jsonb_path_ops)").format(tables.regions)
     )
-
-
-def fix_dimensions(connection: Connection, tables: Tables) -> None:
-    """Let the empty tables take vectors of these dimensions only, and index them."""
-    assert tables.dimensions is not None
+    if dimensions is None:
+        return
+    storage = sql.SQL("PLAIN" if dimensions <= _MAX_INLINE else "EXTERNAL")
     connection.execute(
-        sql.SQL(
-            "ALTER TABLE {} ALTER COLUMN vector TYPE vector({}), ALTER COLUMN vector SET STORAGE {}"
-        ).format(
-            tables.regions,
-            tables.dimensions,
-            sql.SQL("PLAIN" if tables.dimensions <= _MAX_INLINE else "EXTERNAL"),
-        )
+        sql.SQL("ALTER TABLE {} ALTER COLUMN vector SET STORAGE {}").format(tables.regions, storage)
     )
-    if tables.dimensions <= MAX_INDEXED_HALF:
+    if dimensions <= MAX_INDEXED_HALF:
         connection.execute(
             sql.SQL("CREATE INDEX ON {} USING hnsw ({} {})").format(
                 tables.regions,
@@ -118,8 +140,28 @@ def fix_dimensions(connection: Connection, tables: Tables) -> None:
         )
 
 
-def drop(connection: Connection, tables: Tables) -> None:
-    connection.execute(sql.SQL("DROP TABLE {}, {}").format(tables.regions, tables.items))
+def leave(connection: Connection, *tables: str) -> None:
+    """Note tables that nothing refers to from the end of this transaction on."""
+    for table in tables:
+        connection.execute("INSERT INTO leftovers VALUES (%s)", (table,))
+
+
+def has_leftovers(connection: Connection) -> bool:
+    return connection.execute("SELECT FROM leftovers LIMIT 1").fetchone() is not None
+
+
+def drop_leftovers(connection: Connection) -> None:
+    """Drop tables that are left over; those that are still read are left for another time."""
+    connection.execute(f"SET LOCAL lock_timeout = '{_DROP_TIMEOUT}'")
+    # In another order each time, so that some that are read do not keep the others from their turn. What
+    # another server is dropping is not waited for.
+    leftovers = connection.execute(
+        "SELECT name FROM leftovers ORDER BY random() LIMIT %s FOR UPDATE SKIP LOCKED", (_DROPS_AT_A_TIME,)
+    ).fetchall()
+    for (name,) in leftovers:
+        with suppress(errors.LockNotAvailable), connection.transaction():
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+            connection.execute("DELETE FROM leftovers WHERE name = %s", (name,))
 
 
 def signed(phash: int) -> int:

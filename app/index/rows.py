@@ -35,13 +35,19 @@ class Rows:
         self._bytes = 0
         self._changing = threading.Lock()
 
-    def of(self, labels: Sequence[int]) -> list[RegionRow | None]:
-        """The row of each label; None for one that is not live."""
-        rows = list(map(self._younger.get, labels))
-        if None in rows:
-            fetched = self._fetched([label for label, row in zip(labels, rows, strict=True) if row is None])
-            rows = [row or fetched.get(label) for label, row in zip(labels, rows, strict=True)]
-        return rows
+    def of(self, labels: Sequence[int]) -> list[RegionRow] | None:
+        """The row of each label; None where one is not live."""
+        try:
+            return list(map(self._younger.__getitem__, labels))
+        except KeyError:
+            return self._of(labels)
+
+    def _of(self, labels: Sequence[int]) -> list[RegionRow] | None:
+        known = {label: row for label in labels if (row := self._younger.get(label)) is not None}
+        known |= self._fetched([label for label in labels if label not in known])
+        if len(known) < len(set(labels)):
+            return None
+        return [known[label] for label in labels]
 
     def _fetched(self, labels: list[int]) -> dict[int, RegionRow]:
         older = self._older

@@ -10,7 +10,7 @@ Each function works inside the transaction of the connection that it is given.
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -73,13 +73,13 @@ CREATE TABLE vectors (
 ) STRICT;
 """
 
-# SQLite's limit on the variables of a statement, in its oldest form.
-_MAX_VARIABLES = 999
+# SQLite's limit on the variables of a statement is 999 in its oldest form, and one may be no label.
+_MAX_LABELS = 998
 _SIGN = 1 << 63
 _REGIONS = (
     "SELECT label, id, region, bbox, metadata FROM regions CROSS JOIN items ON key = item WHERE label IN ({})"
 )
-_VECTORS = "SELECT label, vector FROM vectors WHERE label IN ({}) ORDER BY label"
+_VECTORS = "SELECT label, vector FROM vectors WHERE label IN ({}) AND length(vector) = ? ORDER BY label"
 
 
 class CollectionRow(NamedTuple):
@@ -280,15 +280,20 @@ def regions(connection: Connection, labels: Iterable[int]) -> dict[int, RegionRo
     return found
 
 
-def all_regions(connection: Connection, key: int) -> Iterator[tuple[int, RegionRow]]:
-    """All regions of a collection with their labels, those of one item one after the other."""
+def labels_of(connection: Connection, key: int, passes: Callable[[str, str], bool]) -> Iterator[int]:
+    """The labels of those items of a collection that pass by id and metadata, which is JSON, in order of ids
+    and regions."""
+    known, passed = None, False
     rows = connection.execute(
-        "SELECT label, id, region, bbox, metadata FROM items CROSS JOIN regions ON item = key"
-        " WHERE items.collection = ?",
+        "SELECT items.key, id, metadata, label FROM items CROSS JOIN regions ON item = items.key"
+        " WHERE items.collection = ? ORDER BY id, region",
         (key,),
     )
-    for label, id_, region, bbox, metadata in rows:
-        yield label, RegionRow(id_, region, _box(bbox), orjson.loads(metadata), len(metadata))
+    for item_key, id_, metadata, label in rows:
+        if item_key != known:
+            known, passed = item_key, passes(id_, metadata)
+        if passed:
+            yield label
 
 
 def labels(connection: Connection, key: int) -> Labels:
@@ -328,21 +333,25 @@ def most_regions(connection: Connection, key: int) -> int:
 
 
 def vectors(connection: Connection, labels: Sequence[int], dimensions: int) -> tuple[Labels, Matrix]:
-    """The vectors of those labels that are live, as they were given, in the order of rising labels."""
+    """The vectors of those labels that are live, as they were given, in the order of rising labels.
+
+    One of other dimensions is newer than a moment at which the collection was empty, and left out.
+    """
     rows = []
     for some in _portions(sorted(labels)):
-        rows += connection.execute(_VECTORS.format(_marks(some)), some).fetchall()
+        statement = _VECTORS.format(_marks(some))
+        rows += connection.execute(statement, (*some, _bytes(dimensions))).fetchall()
     return _matrix(rows, dimensions)
 
 
 def vectors_after(
     connection: Connection, key: int, label: int, limit: int, dimensions: int
 ) -> tuple[Labels, Matrix]:
-    """The next vectors of a collection after a label, in order of their labels, as they were given."""
+    """The next vectors of a collection after a label, as of `vectors`."""
     rows = connection.execute(
         "SELECT label, vector FROM regions CROSS JOIN vectors USING (label)"
-        " WHERE collection = ? AND label > ? ORDER BY label LIMIT ?",
-        (key, label, limit),
+        " WHERE collection = ? AND label > ? AND length(vector) = ? ORDER BY label LIMIT ?",
+        (key, label, _bytes(dimensions), limit),
     ).fetchall()
     return _matrix(rows, dimensions)
 
@@ -376,6 +385,12 @@ def _count(connection: Connection, key: int, items: int, vectors: int) -> None:
         " WHERE key = ?",
         (items, vectors, key),
     )
+    # Vectors of any space may come next, for which no snapshot of these is of use.
+    connection.execute(
+        "UPDATE collections SET space = declared_space, dimensions = NULL, snapshot = NULL"
+        " WHERE key = ? AND vectors = 0",
+        (key,),
+    )
 
 
 def _matrix(rows: Sequence[tuple[int, bytes]], dimensions: int) -> tuple[Labels, Matrix]:
@@ -384,10 +399,14 @@ def _matrix(rows: Sequence[tuple[int, bytes]], dimensions: int) -> tuple[Labels,
     return labels, np.frombuffer(joined, np.float32).reshape(len(rows), dimensions)
 
 
+def _bytes(dimensions: int) -> int:
+    return dimensions * np.dtype(np.float32).itemsize
+
+
 def _portions(labels: Iterable[int]) -> Iterator[list[int]]:
     every = list(labels)
-    for start in range(0, len(every), _MAX_VARIABLES):
-        yield every[start : start + _MAX_VARIABLES]
+    for start in range(0, len(every), _MAX_LABELS):
+        yield every[start : start + _MAX_LABELS]
 
 
 def _marks(values: Sequence[int]) -> str:

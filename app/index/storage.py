@@ -41,7 +41,8 @@ class CollectionRecord:
     """A collection as it stands.
 
     `state` is another one after every change of its contents, also across restarts and in a collection that
-    was made anew under the same name. `pending` vectors are searched exactly until the search structure has
+    was made anew under the same name. `identity` stays the same as long as the collection does, and is
+    another one when it was made anew. `pending` vectors are searched exactly until the search structure has
     them; `rebuilt` is how far a rebuild of the structure has come, 0 to 1, while one runs.
     """
 
@@ -52,6 +53,7 @@ class CollectionRecord:
     items: int
     vectors: int
     state: str
+    identity: str
     pending: int = 0
     rebuilt: float | None = None
 
@@ -113,7 +115,8 @@ class ItemSummary:
 class Query:
     """What of a collection is wanted, best first: `k` hits after the first `offset`.
 
-    `offset + k` is at most MAX_HITS. Hits of the item `without` are left out.
+    `offset + k` is at most MAX_HITS. Hits of the item `without` are left out. `until` is the time of
+    `time.monotonic` after which nobody waits for the answer any more.
     """
 
     k: int = 10
@@ -121,6 +124,7 @@ class Query:
     min_score: float | None = None
     filter: Filter | None = None
     without: str | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,9 @@ class Storage(Protocol):
     """Keeps collections.
 
     Every method raises IndexUnavailable where the storage cannot be reached or is held by another process.
-    What is written is durable when the method returns: all of it, or after an error none.
+    What is written is durable when the method returns: all of it, or after an error none. One that is given
+    the `identity` of a collection raises CollectionNotFound where the name now belongs to another one. One
+    that is given `until`, a time of `time.monotonic`, raises DeadlineExceeded soon after it.
     """
 
     def open(self) -> None:
@@ -170,7 +176,9 @@ class Storage(Protocol):
             CollectionNotFound
         """
 
-    def add(self, name: str, items: Sequence[NewItem], space: str) -> list[bool]:
+    def add(
+        self, name: str, items: Sequence[NewItem], space: str, *, identity: str | None = None
+    ) -> list[bool]:
         """Add items, all or none; one with the id of another replaces it, with all its regions.
 
         Args:
@@ -200,11 +208,15 @@ class Storage(Protocol):
     def delete(self, name: str, item_ids: Sequence[str]) -> int:
         """Delete items, and tell how many of them were there.
 
+        A collection without vectors has the space that was declared, and no dimensions.
+
         Raises:
             CollectionNotFound
         """
 
-    def search(self, name: str, vectors: Matrix, query: Query) -> list[list[Hit]]:
+    def search(
+        self, name: str, vectors: Matrix, query: Query, *, identity: str | None = None
+    ) -> list[list[Hit]]:
         """For each vector its nearest ones by cosine, the best first; equal scores by id and region.
 
         Args:
@@ -217,7 +229,9 @@ class Storage(Protocol):
             InvalidParams: the vectors have another dimension, are zero or not finite.
         """
 
-    def near_hashes(self, name: str, phash: int, max_distance: int, query: Query) -> list[NearHash]:
+    def near_hashes(
+        self, name: str, phash: int, max_distance: int, query: Query, *, identity: str | None = None
+    ) -> list[NearHash]:
         """The regions whose perceptual hash differs in at most so many bits, the nearest first; equal ones by
         id and region. `query.min_score` says nothing here.
 
@@ -225,7 +239,9 @@ class Storage(Protocol):
             CollectionNotFound
         """
 
-    def near_pairs(self, name: str, min_score: float) -> list[tuple[Member, Member, float]]:
+    def near_pairs(
+        self, name: str, min_score: float, until: float | None = None
+    ) -> list[tuple[Member, Member, float]]:
         """Pairs of regions of different items whose cosine is at least so high, each pair once.
 
         Of each region its nearest 50 are looked at.
@@ -234,7 +250,9 @@ class Storage(Protocol):
             CollectionNotFound
         """
 
-    def near_hash_pairs(self, name: str, max_distance: int) -> list[tuple[Member, Member, int]]:
+    def near_hash_pairs(
+        self, name: str, max_distance: int, until: float | None = None
+    ) -> list[tuple[Member, Member, int]]:
         """Pairs of regions of different items whose hashes differ in at most so many bits, each pair once.
 
         Raises:

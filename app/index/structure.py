@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import hnswlib
 import numpy as np
-from fasteners import ReaderWriterLock  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from app.index import deadline
+from app.index.shared_lock import SharedLock
 from app.index.storage import Matrix
-from app.index.vectors import rounded
+from app.index.vectors import scores_of
 
 Labels = NDArray[np.int64]
 
@@ -59,7 +60,7 @@ class Graph:
         """How many of its vectors are marked as deleted."""
         self.high = 0
         """The highest label in it."""
-        self._lock = ReaderWriterLock()
+        self._lock = SharedLock()
         self._asked = 0
 
     @classmethod
@@ -83,28 +84,32 @@ class Graph:
         """Another number when there were searches meanwhile."""
         return self._asked
 
-    def nearest(self, vectors: Matrix, count: int) -> tuple[NDArray[np.integer], Matrix] | None:
-        """The labels of the nearest vectors and their cosines, [n, count] each; None where so many cannot be
-        found."""
+    def begin_search(self) -> None:
+        """Keep it as it is until `end_search`."""
         self._asked += 1
+        self._lock.acquire_shared()
+
+    def end_search(self) -> None:
+        self._lock.release_shared()
+
+    def nearest(self, vectors: Matrix, count: int) -> tuple[NDArray[np.integer], Matrix] | None:
+        """The labels of the nearest vectors and their distances, 1 less the cosines, [n, count] each; None
+        where so many cannot be found. To be called between `begin_search` and `end_search`."""
         if count > self.live // 2:
             return None
         # Threads are worth their start only for many queries.
         threads = 1 if len(vectors) == 1 else _CORES
-        self._lock.acquire_read_lock()
         try:
             labels, distances = self.index.knn_query(vectors, count, num_threads=threads)
         except RuntimeError:
             # Some vectors are on no path from the entry of the graph.
             return None
-        finally:
-            self._lock.release_read_lock()
-        return labels, 1 - distances
+        return labels, distances
 
     def add(self, labels: Labels, vectors: Matrix) -> None:
         """Add vectors with labels that rise, above all those that are in it."""
         needed = self.count + len(labels)
-        with self._lock.write_lock():
+        with self._lock.alone():
             if needed > self.index.get_max_elements():
                 self.index.resize_index(max(needed, self.index.get_max_elements() * 3 // 2))
             self.index.add_items(vectors, labels)
@@ -125,7 +130,7 @@ class Graph:
         before = self.marked
         present = [label for label in labels if label <= self.high]
         for start in range(0, len(present), _MARKS):
-            with self._lock.write_lock():
+            with self._lock.alone():
                 for label in present[start : start + _MARKS]:
                     # Others are not in the graph, or were marked before.
                     with suppress(RuntimeError):
@@ -166,11 +171,13 @@ class Structure:
 
     Args:
         key: of the collection.
+        identity: of the collection.
         dimensions: of its vectors, where they are known.
     """
 
-    def __init__(self, key: int, dimensions: int | None) -> None:
+    def __init__(self, key: int, identity: str, dimensions: int | None) -> None:
         self.key = key
+        self.identity = identity
         self.dimensions = dimensions
         self.rebuilt: float | None = None
         """How far a rebuild has come, 0 to 1, while one runs."""
@@ -181,7 +188,8 @@ class Structure:
         self.saved_at = float("-inf")
         self.rests_until = float("-inf")
         """Not to be kept in order before then, after a failure."""
-        self.dropped = False
+        self.retired = False
+        """Of a collection that was dropped, or has another structure now."""
         self.loaded = False
         self.loading = threading.Lock()
         """Held by the thread that loads it."""
@@ -196,14 +204,19 @@ class Structure:
         return (0 if view.graph is None else view.graph.live) + len(view.tail)
 
     def load(self, graph: Graph | None, labels: Labels, vectors: Matrix) -> None:
-        """Begin with a graph and with what it lacks; what was added meanwhile stays."""
+        """Begin with a graph and with what it lacks; what was added meanwhile stays.
+
+        Args:
+            graph: with the collection's first vectors, if there is one.
+            labels: rising, of what it lacks.
+            vectors: [n, dimensions], of length 1.
+        """
         with self._publishing:
-            if len(labels):
-                meanwhile = self.view.tail
-                newer = meanwhile.labels > labels[-1]
-                self._buffer = _Buffer(vectors.shape[1])
-                self._buffer.append(labels, vectors)
-                self._buffer.append(meanwhile.labels[newer], meanwhile.vectors[newer])
+            meanwhile = self.view.tail
+            self._begin(vectors.shape[1])
+            self._buffer.append(labels, vectors)
+            newer = meanwhile.labels > self._last(graph)
+            self._buffer.append(meanwhile.labels[newer], meanwhile.vectors[newer])
             self._publish(graph, self.view.dead)
             self.loaded = True
 
@@ -213,10 +226,9 @@ class Structure:
             graph = self.view.graph
             if vectors is not None:
                 if self.dimensions is None:
-                    self.dimensions = vectors.shape[1]
-                    self._buffer = _Buffer(self.dimensions)
-                # A rebuild may have read them from the database already.
-                new = labels > (0 if graph is None else graph.high)
+                    self._begin(vectors.shape[1])
+                # They are in the database already, from which a load or a rebuild may have read them.
+                new = labels > self._last(graph)
                 self._buffer.append(labels[new], vectors[new])
             self._publish(graph, self.view.dead.union(gone))
 
@@ -257,19 +269,56 @@ class Structure:
             self._publish(graph, frozenset(label for label in self.view.dead if label > graph.high))
         self.changed = graph.count
 
-    def nearest(self, vectors: Matrix, count: int) -> list[Candidates] | None:
+    def nearest(self, vectors: Matrix, count: int, until: float | None = None) -> list[Candidates] | None:
         """For each vector of length 1 the nearest live ones, at most `count` and at times fewer; None where
         the structure cannot tell."""
-        view = self.view
-        if view.graph is None and not len(view.tail):
-            return [Candidates([], [], True)] * len(vectors)
         found: list[Candidates] = []
         for start in range(0, len(vectors), _QUERIES):
-            some = _nearest(view, vectors[start : start + _QUERIES], count)
+            deadline.check(until)
+            some = self._nearest(vectors[start : start + _QUERIES], count)
             if some is None:
                 return None
             found += some
         return found
+
+    def _nearest(self, vectors: Matrix, count: int) -> list[Candidates] | None:
+        view = self._begin_search()
+        parts: list[tuple[NDArray[np.integer], Matrix]] = []
+        if view.graph is not None:
+            try:
+                of_graph = view.graph.nearest(vectors, count)
+            finally:
+                view.graph.end_search()
+            if of_graph is None:
+                return None
+            parts.append(of_graph)
+        # When vectors of other dimensions were checked it was empty, and so it is to them.
+        if len(view.tail) and view.tail.vectors.shape[1] == vectors.shape[1]:
+            parts.append(_compared(view.tail, vectors, count))
+        if not parts:
+            return [Candidates([], [], True)] * len(vectors)
+        exhausted = view.graph is None and count >= len(view.tail)
+        columns = [
+            column for labels, distances in parts for column in (labels.tolist(), scores_of(distances))
+        ]
+        rows = list(zip(*columns, strict=True) if len(parts) == 1 else map(_merged, *columns))
+        if view.dead:
+            rows = [_without(view.dead, labels, scores) for labels, scores in rows]
+        return [Candidates(labels, scores, exhausted) for labels, scores in rows]
+
+    def _begin_search(self) -> View:
+        """The view, the graph of which stays as it is until the search of it ends."""
+        while True:
+            view = self.view
+            graph = view.graph
+            if graph is None:
+                return view
+            graph.begin_search()
+            # Of an older view, what has moved into the graph since may stand beside what it replaced.
+            view = self.view
+            if view.graph is graph:
+                return view
+            graph.end_search()
 
     @contextmanager
     def rebuilding(self) -> Iterator[None]:
@@ -278,6 +327,16 @@ class Structure:
             yield
         finally:
             self.rebuilt = None
+
+    def _begin(self, dimensions: int) -> None:
+        """Let go of the tail; vectors of so many dimensions come next."""
+        self.dimensions = dimensions
+        self._buffer = _Buffer(dimensions)
+
+    def _last(self, graph: Graph | None) -> int:
+        """The highest label that is in a graph and the tail, or was."""
+        tail = self._buffer.tail()
+        return max(0 if graph is None else graph.high, int(tail.labels[-1]) if len(tail) else 0)
 
     def _forget(self, dead: frozenset[int]) -> None:
         """Take what is dead out of the tail."""
@@ -305,6 +364,8 @@ class _Buffer:
         return Tail(self._labels[rows], self._vectors[rows])
 
     def append(self, labels: Labels, vectors: Matrix) -> None:
+        if not len(labels):
+            return
         end = self._end + len(labels)
         if end > len(self._labels):
             self._make_room(len(labels))
@@ -330,37 +391,17 @@ class _Buffer:
         self._start = self._end = 0
 
 
-def _nearest(view: View, vectors: Matrix, count: int) -> list[Candidates] | None:
-    parts: list[tuple[NDArray[np.integer], Matrix]] = []
-    if view.graph is not None:
-        of_graph = view.graph.nearest(vectors, count)
-        if of_graph is None:
-            return None
-        parts.append(of_graph)
-    if len(view.tail):
-        parts.append(_compared(view.tail, vectors, count))
-    exhausted = view.graph is None and count >= len(view.tail)
-    columns = [column for labels, cosines in parts for column in (labels.tolist(), rounded(cosines).tolist())]
-    found = []
-    for row in zip(*columns, strict=True):
-        labels, scores = row if len(parts) == 1 else _merged(*row)
-        if view.dead:
-            labels, scores = _without(view.dead, labels, scores)
-        found.append(Candidates(labels, scores, exhausted))
-    return found
-
-
 def _compared(tail: Tail, vectors: Matrix, count: int) -> tuple[Labels, Matrix]:
-    """The nearest of the tail, the best first."""
-    cosines = vectors @ tail.vectors.T
+    """The nearest of the tail with their distances, the best first."""
+    distances = 1 - vectors @ tail.vectors.T
     if count < len(tail):
-        best = np.argpartition(cosines, -count, axis=1)[:, -count:]
-        cosines = np.take_along_axis(cosines, best, axis=1)
+        best = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        distances = np.take_along_axis(distances, best, axis=1)
     else:
-        best = np.broadcast_to(np.arange(len(tail)), cosines.shape)
-    order = np.argsort(-cosines, axis=1, kind="stable")
+        best = np.broadcast_to(np.arange(len(tail)), distances.shape)
+    order = np.argsort(distances, axis=1, kind="stable")
     labels = tail.labels[np.take_along_axis(best, order, axis=1)]
-    return labels, np.take_along_axis(cosines, order, axis=1)
+    return labels, np.take_along_axis(distances, order, axis=1)
 
 
 def _merged(

@@ -135,7 +135,13 @@ class Executor:
         if refusal is not None:
             # No image is decoded for a model that is not there.
             return Computed(refusal, 0.0)
-        if node.resource is not None and node.resource.space is not None and not row.keep:
+        uses = node.operation.uses
+        if (
+            uses is not None
+            and node.resource is not None
+            and node.resource.space is not None
+            and not all(_is_kept(row.inputs[name]) for name in uses.vectors if name in row.inputs)
+        ):
             # The vectors are of another space than the plan took them for.
             return Computed(SpaceMismatch(_WEIGHTS_CHANGED), 0.0)
         arguments: dict[str, Any] = {}
@@ -221,6 +227,10 @@ def inputs_of(node: Node, results: Mapping[str, NodeResult], info: ImageInfo) ->
     return {name: results[source] for name, source in node.inputs.items()} | {
         name: given_result(values, info) for name, values in node.given.items()
     }
+
+
+def _is_kept(item: Item | tuple[Item, ...]) -> bool:
+    return all(each.keep for each in item) if isinstance(item, tuple) else item.keep
 
 
 def _names_regions(node_id: str, plan: Plan) -> bool:

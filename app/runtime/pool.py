@@ -21,6 +21,8 @@ from app.runtime.engines import Engines, MemoryPolicy
 T = TypeVar("T")
 
 _REMEMBERED_COSTS = 64
+# What works with a resource waits for disks and databases, and must not keep a lane from computing.
+_RESOURCE_LANES = 4
 
 Preferences = Mapping[str, Sequence[str]]
 """The engines that may serve an operation, by its type: the most preferred first."""
@@ -47,6 +49,7 @@ class Pool:
         retry_load_after: float = 30.0,
     ) -> None:
         self._batcher = Batcher(lanes)
+        self._resource_batcher = Batcher(_RESOURCE_LANES)
         self._engines = Engines(store, memory or MemoryPolicy(), retry_load_after)
         self._preferences = dict(preferences or {})
         self._costs: dict[tuple[str, str | None], deque[float]] = {}
@@ -100,7 +103,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """The number of items that no lane has taken yet."""
-        return self._batcher.waiting
+        return self._batcher.waiting + self._resource_batcher.waiting
 
     def cost_ms(self, operation: Operation, engine: Chosen | None) -> float | None:
         """The median time of the last items; None before the first."""
@@ -150,7 +153,8 @@ class Pool:
             computed = Computed(value, (time.perf_counter() - started) * 1000)
         else:
             largest = operation.batch if node.engine is None else node.engine.spec.batch
-            computed = await self._batcher.submit(node.work, compute, inputs, largest=largest)
+            batcher = self._batcher if operation.uses is None else self._resource_batcher
+            computed = await batcher.submit(node.work, compute, inputs, largest=largest)
         costs = self._costs.setdefault(
             (operation.type, node.engine.name if node.engine else None), deque(maxlen=_REMEMBERED_COSTS)
         )
@@ -180,4 +184,5 @@ class Pool:
 
     def close(self) -> None:
         self._batcher.close()
+        self._resource_batcher.close()
         self._engines.close()

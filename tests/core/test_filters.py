@@ -193,8 +193,23 @@ class Searching(BaseModel):
 def test_as_a_param_it_stays_as_it_was_written() -> None:
     raw = {"year": {"gte": 2000}}
     assert Searching(filter=raw).filter == raw
-    with pytest.raises(ValidationError, match=r"filter\.year\.above: is no condition"):
-        Searching(filter={"year": {"above": 2000}})
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"year": {"above": 2000}}, "year.above: is no condition; these are: eq, in, gt, gte, lt, lte"),
+        ({".a": {}}, ".a: needs a condition: eq, in, gt, gte, lt or lte"),
+        ({"filter": {}}, "filter: needs a condition: eq, in, gt, gte, lt or lte"),
+        ({"and": [{}] * 65}, "has more than 64 conditions"),
+        ({"a\0": 1}, r'must hold no NUL and no lone surrogate, not "a\u0000"'),
+    ],
+)
+def test_as_a_param_its_messages_leave_the_field_to_the_param(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Searching(filter=raw)
+    (problem,) = refused.value.errors()
+    assert (problem["loc"], problem["msg"]) == (("filter",), f"Value error, {message}")
 
 
 @pytest.mark.parametrize(

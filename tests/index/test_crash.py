@@ -7,14 +7,15 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from app.index.local import LocalStorage
 
+from app.index.local import LocalStorage
 from app.index.storage import Declaration
 from tests.images import encoded
 from tests.index import crashing_server
@@ -81,9 +82,10 @@ def write(url: str, number: int, acknowledged: Acknowledged, versions: Iterator[
                 item_id = ids[0]
                 acknowledged.sent[item_id] = 0
                 try:
-                    client.delete(f"/index/crash/items/{item_id}")
+                    deleted = client.delete(f"/index/crash/items/{item_id}")
                 except httpx.TransportError:
                     return
+                assert deleted.status_code in (200, 404), deleted.text
                 acknowledged.acknowledge(item_id, 0)
                 continue
             items = [
@@ -151,18 +153,15 @@ def test_acknowledged_items_survive_fifty_kills(tmp_path):
             check(url, acknowledged)
             acknowledged.count, acknowledged.wanted = 0, chance.randint(1, 60)
             acknowledged.enough.clear()
-            writers = [
-                threading.Thread(
-                    target=write, args=(url, number, acknowledged, versions, kill * WRITERS + number)
-                )
-                for number in range(WRITERS)
-            ]
+            with ThreadPoolExecutor(WRITERS) as threads:
+                writers = [
+                    threads.submit(write, url, number, acknowledged, versions, kill * WRITERS + number)
+                    for number in range(WRITERS)
+                ]
+                assert acknowledged.enough.wait(60)
+                os.kill(pid, signal.SIGKILL)
             for writer in writers:
-                writer.start()
-            assert acknowledged.enough.wait(60)
-            os.kill(pid, signal.SIGKILL)
-            for writer in writers:
-                writer.join()
+                writer.result()
     with server(tmp_path) as (url, _):
         check(url, acknowledged)
         assert len(acknowledged.kept) > IDS

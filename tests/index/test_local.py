@@ -19,6 +19,7 @@ from app.core.filters import parsed
 from app.index import sqlite, structure
 from app.index.keeper import Tuning
 from app.index.local import LocalStorage
+from app.index.shared_lock import SharedLock
 from app.index.storage import Declaration, ItemRegion, Matrix, NewItem, Query
 from app.index.structure import Graph, Structure
 from app.index.vectors import normalized
@@ -391,6 +392,132 @@ def test_a_structure_that_finds_no_memory_is_read_again(
         assert storage.add("photos", items(vectors[50:], 50), SPACE) == [False] * 40
     assert "read again" in caplog.text
     assert found(storage, vectors[60:70]) == exactly(vectors, vectors[60:70])
+
+
+@pytest.mark.parametrize("graphed", [False, True])
+def test_what_is_committed_and_then_loaded_is_there_once(
+    open_one: Open, monkeypatch: pytest.MonkeyPatch, graphed: bool
+) -> None:
+    """Another thread loads the structure between the commit of an add and the structure's hearing of it."""
+    vectors = clustered(300)
+    storage = open_one(SMALL if graphed else Tuning())
+    storage.create(Declaration("photos", "embed_test", {}))
+    committed, goes_on = threading.Event(), threading.Event()
+    change = Structure.change
+
+    def held(self: Structure, *arguments: object) -> None:
+        committed.set()
+        assert goes_on.wait(30)
+        change(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
+        patched.setattr(Structure, "change", held)
+        adding = pool.submit(storage.add, "photos", items(vectors), SPACE)
+        try:
+            assert committed.wait(30)
+            assert found(storage, vectors[:3], k=3) == exactly(vectors, vectors[:3], k=3)
+            if graphed:
+                wait_for(lambda: view_of(storage).graph is not None)
+        finally:
+            goes_on.set()
+        adding.result(30)
+    settled(storage)
+    view = view_of(storage)
+    assert len(view.tail) == (0 if graphed else 300)
+    assert len(set(view.tail.labels.tolist())) == len(view.tail)
+    assert found(storage, vectors[:3], k=1000) == exactly(vectors, vectors[:3], k=300)
+    more = clustered(1, seed=7)
+    storage.add("photos", [NewItem("more", (ItemRegion(more[0]),))], SPACE)
+    assert found(storage, more, k=1) == [["more"]]
+
+
+def test_a_collection_that_was_emptied_keeps_no_snapshot(folder: Path, open_one: Open) -> None:
+    storage = open_one()
+    filled(storage, clustered(300))
+    settled(storage)
+    wait_for(lambda: len(snapshots(folder)) == 1)
+    storage.delete("photos", [f"{n}" for n in range(300)])
+    assert snapshots(folder) == []
+    longer = np.random.default_rng(1).normal(size=(200, 2 * DIMENSIONS)).astype(np.float32)
+    storage.add("photos", items(longer), "another-space")
+    assert found(storage, longer[:5], k=1) == [[f"{n}"] for n in range(5)]
+    settled(storage)
+    storage.close()
+    storage = open_one(progress=never)
+    assert found(storage, longer[:5], k=1) == [[f"{n}"] for n in range(5)]
+    assert graph_of(storage).count == 200
+
+
+def test_a_filter_is_exact_for_many_vectors_at_once(open_one: Open) -> None:
+    vectors = clustered(1500)
+    # Copies: what is equal is in the order of ids, whatever the order of labels.
+    vectors[1000:1100] = vectors[0]
+    storage = open_one()
+    filled(storage, vectors[::-1])
+    settled(storage)
+    chosen = {n: vectors[1499 - n] for n in range(0, 1500, 7)}
+    query = Query(k=12, offset=3, min_score=0.2, filter=parsed({"n": {"in": list(chosen)}}))
+    queries = clustered(60, seed=4)
+    scores = normalized(np.stack(list(chosen.values()))) @ normalized(queries).T
+    for hits, mine in zip(storage.search("photos", queries, query), scores.T, strict=True):
+        ranked = sorted(zip(-np.round(mine.astype(np.float64), 6), map(str, chosen), strict=True))
+        expected = [(name, -negated) for negated, name in ranked[3:15] if -negated >= 0.2]
+        assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=2e-6)
+    same = np.array([vectors[0]])
+    names = sorted(str(n) for n in chosen if 399 < n < 500)
+    (hits,) = storage.search("photos", same, Query(k=10, filter=query.filter))
+    assert [hit.id for hit in hits] == names[:10]
+
+
+def test_the_keeper_comes_back_to_what_failed(
+    open_one: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.index.keeper._RETRY_SECONDS", 0.02)
+    storage = open_one()
+    with monkeypatch.context() as patched:
+        patched.setattr(Graph, "empty", never)
+        filled(storage, clustered(300))
+        wait_for(lambda: "could not be kept in order" in caplog.text)
+    # Nothing wakes it but the time.
+    wait_for(lambda: view_of(storage).graph is not None)
+
+
+def test_a_late_snapshot_is_written_without_a_change(folder: Path, open_one: Open) -> None:
+    storage = open_one(Tuning(graph_from=100, snapshot_least=50, snapshot_at=0.0, snapshot_seconds=0.5))
+    filled(storage, clustered(300))
+    settled(storage)
+    wait_for(lambda: len(snapshots(folder)) == 1)
+    (first,) = snapshots(folder)
+    storage.add("photos", items(clustered(100, seed=2), 300), SPACE)
+    wait_for(lambda: len(snapshots(folder)) == 1 and snapshots(folder) != [first])
+
+
+def test_readers_share_a_lock_and_a_writer_is_alone() -> None:
+    lock, values = SharedLock(), [0, 0]
+    meet = threading.Barrier(2, timeout=30)
+
+    def read(rounds: int) -> None:
+        lock.acquire_shared()
+        # Both are inside.
+        meet.wait()
+        lock.release_shared()
+        for _ in range(rounds):
+            lock.acquire_shared()
+            assert values[0] == values[1]
+            lock.release_shared()
+
+    def write(rounds: int) -> None:
+        for _ in range(rounds):
+            with lock.alone():
+                values[0] += 1
+                time.sleep(0)
+                values[1] += 1
+
+    with ThreadPoolExecutor(3) as pool:
+        tasks = [pool.submit(read, 2000), pool.submit(read, 2000), pool.submit(write, 300)]
+        for task in tasks:
+            task.result(60)
+    assert values == [300, 300]
 
 
 def test_a_graph_whose_parts_do_not_meet_is_not_relied_on(

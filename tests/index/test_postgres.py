@@ -4,12 +4,14 @@ What every storage does is tested in `test_storage.py`.
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ import pytest
 from app.core.errors import (
     CollectionExists,
     CollectionNotFound,
+    DeadlineExceeded,
     IndexUnavailable,
+    InvalidParams,
     SightgraphError,
     SpaceMismatch,
 )
@@ -37,6 +41,12 @@ PETS = Declaration("pets", "embed", {"target": "whole_image"})
 def url(postgres_server: PostgresServer) -> str:
     """Of an empty database."""
     return postgres_server.new_database()
+
+
+@pytest.fixture(autouse=True)
+def never_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine all attempts to connect may be slow, those too that are to be repeated at once."""
+    monkeypatch.setattr(postgres_database, "_SLOW_SECONDS", inf)
 
 
 OpenOne = Callable[[], PostgresStorage]
@@ -124,7 +134,7 @@ class TestSchema:
     def test_servers_that_start_at_once_make_it_once(self, open_one: OpenOne, url: str) -> None:
         servers = [open_one() for _ in range(6)]
         assert in_threads(*(server.collections for server in servers)) == [[]] * 6
-        assert run(url, "SELECT version FROM sightgraph.schema_version") == [(1,)]
+        assert run(url, "SELECT version FROM sightgraph.schema_version") == [(2,)]
 
     def test_nothing_lies_outside_of_it(self, storage: PostgresStorage, url: str) -> None:
         storage.add("pets", new_items(vectors(2, 3)), SPACE)
@@ -137,8 +147,8 @@ class TestSchema:
 
     def test_that_of_another_version_is_refused(self, open_one: OpenOne, url: str) -> None:
         open_one().collections()
-        run(url, "UPDATE sightgraph.schema_version SET version = 2")
-        with pytest.raises(IndexUnavailable, match="its schema has the version 2, this server needs 1"):
+        run(url, "UPDATE sightgraph.schema_version SET version = 1")
+        with pytest.raises(IndexUnavailable, match="its schema has the version 1, this server needs 2"):
             open_one().collections()
 
     def test_an_old_pgvector_is_refused(self, open_one: OpenOne, url: str) -> None:
@@ -293,6 +303,196 @@ class TestSeveralServers:
             with pytest.raises(IndexUnavailable, match="held by another change for over 100ms"):
                 storage.delete("pets", ["any"])
             assert storage.collection("pets").items == 0
+
+
+class TestLongReads:
+    """A backup, or a search of all pairs, holds the tables; nobody waits for it."""
+
+    def test_a_drop_leaves_what_is_read_for_later(
+        self, storage: PostgresStorage, open_one: OpenOne, url: str
+    ) -> None:
+        storage.add("pets", new_items(vectors(5, 4)), SPACE)
+        with reading(url, "regions_1_1"):
+            storage.drop("pets")
+            with pytest.raises(CollectionNotFound):
+                storage.collection("pets")
+            storage.create(PETS)
+            storage.add("pets", new_items(vectors(2, 3)), SPACE)
+            assert len(storage.search("pets", vectors(1, 3), Query())[0]) == 2
+            assert tables(url) == {"items_2", "regions_1_1", "regions_2_1"}
+            open_one().open()
+            assert "regions_1_1" in tables(url)
+        open_one().open()
+        assert tables(url) == {"items_2", "regions_2_1"}
+        assert run(url, "SELECT * FROM sightgraph.leftovers") == []
+
+    def test_other_dimensions_wait_for_nobody(self, storage: PostgresStorage, url: str) -> None:
+        for dimensions in (4, 3, 2500, 5000):
+            matrix = vectors(3, dimensions)
+            with reading(url, *(name for name in tables(url) if name.startswith("regions"))):
+                storage.add("pets", [*new_items(matrix), NewItem("none", ())], f"of {dimensions}")
+                assert len(storage.search("pets", matrix, Query())[0]) == 3
+                assert storage.delete("pets", [item.id for item in new_items(matrix)]) == 3
+                record = storage.collection("pets")
+                assert (record.items, record.vectors, record.space, record.dimensions) == (1, 0, None, None)
+                assert storage.search("pets", vectors(1, 7), Query()) == [[]]
+        storage.drop("pets")
+        assert tables(url) == set()
+
+    def test_a_replacement_without_vectors_frees_the_dimensions(self, storage: PostgresStorage) -> None:
+        storage.add("pets", [NewItem("a", (ItemRegion(np.ones(4, np.float32)),))], SPACE)
+        assert storage.add("pets", [NewItem("a", ())], SPACE) == [True]
+        assert storage.collection("pets").dimensions is None
+        assert storage.add("pets", new_items(vectors(1, 9)), "another") == [False]
+
+    def test_a_declared_space_comes_back(self, storage: PostgresStorage) -> None:
+        storage.create(Declaration("declared", "embed", {}, SPACE))
+        storage.add("declared", new_items(vectors(1, 4)), SPACE)
+        storage.delete("declared", ["item0000"])
+        record = storage.collection("declared")
+        assert (record.space, record.dimensions) == (SPACE, None)
+
+    def test_pairs_of_a_collection_that_is_made_anew_meanwhile(
+        self, storage: PostgresStorage, open_one: OpenOne, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres_search, "_ROWS_AT_A_TIME", 2)
+        storage.add("pets", new_items(vectors(5, 4)), SPACE)
+        pairs_after, other = postgres_search.pairs_after, open_one()
+
+        def then_remade(*arguments: Any) -> Any:
+            found = pairs_after(*arguments)
+            other.drop("pets")
+            other.create(PETS)
+            return found
+
+        monkeypatch.setattr(postgres_search, "pairs_after", then_remade)
+        with pytest.raises(
+            CollectionNotFound, match="'pets' was made anew meanwhile; send the request again"
+        ):
+            storage.near_pairs("pets", -1)
+
+    def test_hash_pairs_of_what_is_deleted_meanwhile(
+        self, storage: PostgresStorage, open_one: OpenOne, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alike = [NewItem(id, (ItemRegion(np.ones(4, np.float32), phash=1 << 63),)) for id in "abc"]
+        storage.add("pets", alike, SPACE)
+        hashes, other = postgres_search.hashes, open_one()
+
+        def then_deleted(*arguments: Any) -> Any:
+            found = hashes(*arguments)
+            other.delete("pets", ["b"])
+            return found
+
+        monkeypatch.setattr(postgres_search, "hashes", then_deleted)
+        assert [(one.id, two.id, bits) for one, two, bits in storage.near_hash_pairs("pets", 3)] == [
+            ("a", "c", 0)
+        ]
+
+
+class TestDeadlines:
+    @pytest.mark.parametrize("left", [-1, 0.2])
+    def test_what_reads_ends_with_its_request(self, storage: PostgresStorage, url: str, left: float) -> None:
+        storage.add("pets", new_items(vectors(3, 4)), SPACE)
+        with psycopg.connect(url) as holder:
+            holder.execute("LOCK TABLE sightgraph.regions_1_1")
+            for read in (
+                lambda until: storage.search("pets", vectors(1, 4), Query(until=until)),
+                lambda until: storage.near_hashes("pets", 0, 64, Query(until=until)),
+                lambda until: storage.near_pairs("pets", 0.5, until),
+                lambda until: storage.near_hash_pairs("pets", 3, until),
+            ):
+                with pytest.raises(DeadlineExceeded):
+                    read(time.monotonic() + left)
+            holder.rollback()
+        assert len(storage.search("pets", vectors(1, 4), Query(until=time.monotonic() + 60))[0]) == 3
+
+    def test_no_statement_lasts_for_ever(
+        self, open_one: OpenOne, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres_database, "_STATEMENT_SECONDS", 0.2)
+        storage = open_one()
+        storage.create(PETS)
+        with psycopg.connect(url) as holder:
+            holder.execute("LOCK TABLE sightgraph.regions_1_0")
+            for until in (None, time.monotonic() + 60):
+                with pytest.raises(IndexUnavailable, match=r"took over 0\.2 s"):
+                    storage.search("pets", vectors(1, 4), Query(until=until))
+
+    def test_a_wait_for_a_connection_ends_too(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres_database, "MAX_CONNECTIONS", 1)
+        with closing(PostgresStorage(url)) as storage:
+            storage.create(PETS)
+            with psycopg.connect(url) as holder, ThreadPoolExecutor(1) as threads:
+                holder.execute("SELECT * FROM sightgraph.collections FOR UPDATE")
+                deleting = threads.submit(storage.delete, "pets", ["any"])
+                wait_until(lambda: waits_for_a_lock(url))
+                with pytest.raises(DeadlineExceeded):
+                    storage.search("pets", vectors(1, 4), Query(until=time.monotonic() + 0.1))
+                holder.rollback()
+                assert deleting.result() == 0
+
+
+class TestUnreachable:
+    """A host that does not answer is waited for by one request, and not by each."""
+
+    @pytest.fixture
+    def host(self) -> Iterator[socket.socket]:
+        """That takes connections and says nothing."""
+        with socket.create_server(("127.0.0.1", 0)) as host:
+            host.setblocking(False)
+            yield host
+
+    @pytest.fixture
+    def tries(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """The attempts to connect, each of which gives up at once, as if it had lasted."""
+        tries: list[int] = []
+
+        def connect(*_: Any, **__: Any) -> Any:
+            tries.append(1)
+            # Long enough for the other threads to come.
+            time.sleep(0.05)
+            raise psycopg.errors.ConnectionTimeout("connection timeout expired")
+
+        monkeypatch.setattr(psycopg, "connect", connect)
+        monkeypatch.setattr(postgres_database, "_SLOW_SECONDS", 0)
+        return tries
+
+    def test_a_silent_host_is_given_up(self, host: socket.socket) -> None:
+        port = host.getsockname()[1]
+        with closing(
+            PostgresStorage(f"postgresql://me:hush@127.0.0.1:{port}/x", timeout_seconds=1)
+        ) as storage:
+            with pytest.raises(IndexUnavailable, match="timeout expired") as refused:
+                storage.collections()
+        assert "hush" not in str(refused.value)
+
+    def test_one_tries_for_all(self, tries: list[int]) -> None:
+        with closing(PostgresStorage("postgresql://127.0.0.1/x")) as storage:
+            outcomes = in_threads(*[storage.collections] * 8)
+            assert {str(outcome) for outcome in outcomes} == {
+                "The index's database cannot be used: connection timeout expired."
+            }
+            assert all(isinstance(outcome, IndexUnavailable) for outcome in outcomes)
+            assert len(set(map(id, outcomes))) == 8
+        assert len(tries) == 1
+
+    def test_later_one_tries_again(self, tries: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres_database, "_REST_SECONDS", 0)
+        with closing(PostgresStorage("postgresql://127.0.0.1/x")) as storage:
+            for number in range(3):
+                with pytest.raises(IndexUnavailable):
+                    storage.collections()
+                assert len(tries) == number + 1
+
+    def test_one_that_is_back_is_used(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres_database, "_REST_SECONDS", 0)
+        with closing(PostgresStorage(url)) as storage:
+            with monkeypatch.context() as away:
+                away.setattr(postgres_database, "_SLOW_SECONDS", 0)
+                away.setattr(psycopg, "connect", partial(psycopg.connect, user="nobody"))
+                with pytest.raises(IndexUnavailable, match='role "nobody" does not exist'):
+                    storage.collections()
+            assert storage.collections() == []
 
 
 class TestSearch:
@@ -516,6 +716,12 @@ class TestFailures:
         standby = open_one()
         assert standby.collection("pets").items == 0
 
+    def test_what_the_database_cannot_do_is_told_by_what_was_wanted(self, storage: PostgresStorage) -> None:
+        with pytest.raises(InvalidParams, match="database cannot look for this: LIMIT must not be negative"):
+            storage.items("pets", limit=-1)
+        with pytest.raises(InvalidParams, match=r"database cannot store this: .*NUL"):
+            storage.create(Declaration("a\0", "embed", {}))
+
     def test_after_it_was_closed(self, storage: PostgresStorage) -> None:
         storage.close()
         storage.close()
@@ -541,6 +747,23 @@ def connections(url: str, which: str = "TRUE") -> int:
     """How many connections of the index there are."""
     ((count,),) = run(url, f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND {which}")
     return int(count)
+
+
+@contextmanager
+def reading(url: str, *tables: str) -> Iterator[None]:
+    """As a backup does, in one transaction for all of the block."""
+    with psycopg.connect(url) as connection:
+        for table in tables:
+            connection.execute(f"SELECT * FROM sightgraph.{table}")
+        yield
+
+
+def tables(url: str) -> set[str]:
+    """Those of the collections."""
+    found = run(
+        url, "SELECT tablename FROM pg_tables WHERE schemaname = 'sightgraph' AND tablename ~ '[0-9]'"
+    )
+    return {name for (name,) in found}
 
 
 def waits_for_a_lock(url: str) -> bool:

@@ -1,6 +1,7 @@
 """What every storage promises; all of it runs on each of them."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from app.core.errors import (
     CollectionExists,
     CollectionNotFound,
+    DeadlineExceeded,
     IndexUnavailable,
     InvalidParams,
     ItemNotFound,
@@ -130,6 +132,49 @@ def test_a_dropped_collection_is_gone_and_its_name_is_free(photos: Storage) -> N
     photos.add("photos", [item("b", [0, 0, 1])], "another-space")
     assert ids(photos, [0, 0, 1]) == ["b"]
     assert [each.id for each in photos.items("others")] == ["a"]
+
+
+def test_a_collection_that_was_made_anew_is_another_one(photos: Storage) -> None:
+    identity = photos.collection("photos").identity
+    photos.add("photos", [hashed("a", 1)], SPACE, identity=identity)
+    assert photos.collection("photos").identity == identity
+    vector = np.array([[1, 0, 0]], np.float32)
+    assert len(photos.search("photos", vector, Query(), identity=identity)[0]) == 1
+    assert len(photos.near_hashes("photos", 1, 0, Query(), identity=identity)) == 1
+    photos.drop("photos")
+    assert photos.create(DECLARED).identity != identity
+    for call in (
+        lambda: photos.add("photos", [hashed("b", 1)], SPACE, identity=identity),
+        lambda: photos.search("photos", vector, Query(), identity=identity),
+        lambda: photos.near_hashes("photos", 1, 0, Query(), identity=identity),
+    ):
+        with pytest.raises(CollectionNotFound, match="'photos' was made anew meanwhile; send"):
+            call()
+    assert photos.collection("photos").items == 0
+
+
+@pytest.mark.parametrize("declared_space", [None, SPACE])
+@pytest.mark.parametrize("by", ["delete", "replace"])
+def test_a_collection_without_vectors_may_have_any_again(
+    storage: Storage, declared_space: str | None, by: str
+) -> None:
+    storage.create(replace(DECLARED, space=declared_space))
+    for vector, space in (([1, 0], SPACE), ([1, 0, 0], declared_space or "another-space")):
+        # More than one, so that it is the last one that counts.
+        storage.add("photos", [item("a", vector, vector), item("b", vector)], space)
+        record = storage.collection("photos")
+        assert (record.space, record.dimensions) == (space, len(vector))
+        assert ids(storage, vector) == ["a", "a", "b"]
+        for name in "ab":
+            assert storage.collection("photos").dimensions == len(vector)
+            if by == "delete":
+                storage.delete("photos", [name])
+            else:
+                storage.add("photos", [item(name)], space)
+        record = storage.collection("photos")
+        assert (record.space, record.dimensions, record.vectors) == (declared_space, None, 0)
+        assert ids(storage, [1, 0, 0, 0]) == []
+        assert storage.near_pairs("photos", 0.0) == []
 
 
 def test_the_state_changes_with_the_contents_and_only_with_them(photos: Storage) -> None:
@@ -255,6 +300,12 @@ def test_an_id_that_cannot_be_kept_is_refused(photos: Storage, item_id: str) -> 
         photos.item("photos", item_id)
     assert photos.delete("photos", [item_id]) == 0
     assert photos.items("photos", after=item_id) == []
+
+
+def test_an_id_is_there_once_in_one_call(photos: Storage) -> None:
+    with pytest.raises(InvalidParams, match=r"id.*twice"):
+        photos.add("photos", [item("twice", [1, 0]), item("b", [1, 0]), item("twice", [0, 1])], SPACE)
+    assert photos.items("photos") == []
 
 
 @pytest.mark.parametrize("metadata", [{"a": "\0"}, {"a": "\ud800"}, {"a": float("nan")}, {"a": object()}])
@@ -589,6 +640,22 @@ def test_there_are_no_pairs_of_nothing(photos: Storage) -> None:
         assert photos.near_hash_pairs("photos", 64) == []
         assert photos.near_hashes("photos", 0, 64, Query()) == []
         photos.add("photos", [item("landscape")], SPACE)
+
+
+def test_what_nobody_waits_for_any_more_ends(photos: Storage) -> None:
+    photos.add("photos", [hashed("a", 1), hashed("b", 1)], SPACE)
+    vector, past = np.ones((1, 3), np.float32), time.monotonic() - 1
+    late = Query(filter=parsed({"absent": 1}), until=past)
+    for call in (
+        lambda: photos.search("photos", vector, late),
+        lambda: photos.near_hashes("photos", 1, 64, late),
+        lambda: photos.near_pairs("photos", 0.5, past),
+        lambda: photos.near_hash_pairs("photos", 64, past),
+    ):
+        with pytest.raises(DeadlineExceeded):
+            call()
+    in_time = Query(until=time.monotonic() + 60)
+    assert len(photos.search("photos", vector, in_time)[0]) == 2
 
 
 # --- several at once, and again

@@ -1,0 +1,93 @@
+"""Vectors of image files, kept between runs, so that training again embeds only what is new."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from classifiers.rows import Values
+
+_BUSY_SECONDS = 5
+_TABLE = """
+create table if not exists vectors (
+    sha256 text, asked text, sizes text not null, numbers blob not null, phash text, slices text not null,
+    primary key (sha256, asked)
+) without rowid
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """What was made of a file."""
+
+    vectors: Sequence[Values]
+    phash: int | None
+    slices: Mapping[str, str]
+
+
+class VectorCache:
+    """One SQLite file. Nothing depends on it: what cannot be read or kept is made anew.
+
+    Its methods are called by one thread at a time.
+
+    Args:
+        file: it is made when it is missing, with its folder.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._connection: sqlite3.Connection | None = None
+        with contextlib.suppress(OSError, sqlite3.Error):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            for statement in ("pragma journal_mode = wal", "pragma synchronous = off", _TABLE):
+                self._connection.execute(statement)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def get(self, sha256: str, asked: str) -> Entry | None:
+        """What was made of a file.
+
+        Args:
+            sha256: of the file.
+            asked: what else the vectors depend on.
+        """
+        if self._connection is None:
+            return None
+        with contextlib.suppress(sqlite3.Error, ValueError):
+            found = self._connection.execute(
+                "select sizes, numbers, phash, slices from vectors where sha256 = ? and asked = ?",
+                (sha256, asked),
+            ).fetchone()
+            return None if found is None else _entry(*found)
+        return None
+
+    def put(self, sha256: str, asked: str, entry: Entry) -> None:
+        if self._connection is None:
+            return
+        phash = None if entry.phash is None else f"{entry.phash:016x}"
+        sizes = json.dumps([len(vector) for vector in entry.vectors])
+        numbers = np.concatenate(list(entry.vectors)).tobytes()
+        # A full disk, say, or a file that is none of SQLite's.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(
+                "insert or replace into vectors values (?, ?, ?, ?, ?, ?)",
+                (sha256, asked, sizes, numbers, phash, json.dumps(dict(entry.slices))),
+            )
+
+
+def _entry(sizes: str, numbers: bytes, phash: str | None, slices: str) -> Entry:
+    """Raises ValueError: it is not what was put."""
+    ends = np.cumsum(np.array(json.loads(sizes), np.int64))
+    values = np.frombuffer(numbers, np.float32)
+    if len(ends) == 0 or ends[-1] != len(values):
+        raise ValueError("the sizes are not those of the numbers")
+    vectors = np.split(values, ends[:-1])
+    return Entry(vectors, None if phash is None else int(phash, 16), json.loads(slices))

@@ -1,0 +1,133 @@
+"""The card of a version: what it is, what it was trained on, and how good it was found."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about what it knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EmbeddingCard(Frozen):
+    """An operation whose vectors a head reads, with the params that are not at their defaults."""
+
+    operation: str
+    params: dict[str, JsonValue] = {}
+
+
+class Interval(Frozen):
+    """A figure with the interval in which it lies."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ModelCard(Frozen):
+    """What was fitted, and why this and not another."""
+
+    kind: str
+    parameters: dict[str, JsonValue]
+    reason: str
+
+
+class CalibrationCard(Frozen):
+    """How scores become probabilities, and the log-loss of each way on held-back validation rows."""
+
+    method: Literal["none", "platt", "isotonic"]
+    losses: dict[str, float]
+
+
+class ThresholdCard(Frozen):
+    """From which probability on an image is in the collection, and what that was chosen for."""
+
+    value: Share
+    aim: str
+    met: bool
+    precision: Share
+    recall: Share
+
+
+class SliceCard(Frozen):
+    """The quality on a part of the test rows."""
+
+    key: str
+    value: str
+    rows: int
+    photos: int
+    accuracy: Interval
+    macro_precision: float
+    macro_recall: float
+
+
+class Bin(Frozen):
+    """Of predictions within a range of probability, their mean and how many came true."""
+
+    rows: int
+    predicted: float
+    observed: float
+
+
+class DataCard(Frozen):
+    """The rows of a run. `moved` photos were kept out of the test, as earlier versions had seen them."""
+
+    digest: str
+    rows: int
+    photos: int
+    groups: int
+    moved: int
+    sides: dict[str, dict[str, int]]
+
+
+class FileCard(Frozen):
+    """What a file must be."""
+
+    size: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Card(Frozen):
+    """All that is told of a version."""
+
+    format: Literal[1] = 1
+    collection: str
+    version: str
+    created: datetime
+    target: str
+    embeddings: Annotated[tuple[EmbeddingCard, ...], Field(min_length=1)]
+    spaces: tuple[str | None, ...]
+    dimensions: tuple[Annotated[int, Field(ge=1)], ...]
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    positive: str | None = None
+    threshold: ThresholdCard | None = None
+    model: ModelCard
+    calibration: CalibrationCard
+    metrics: dict[str, Interval] = {}
+    confusion: tuple[tuple[int, ...], ...] = ()
+    calibration_error: float | None = None
+    bins: tuple[Bin, ...] = ()
+    slices: tuple[SliceCard, ...] = ()
+    data: DataCard
+    seed: int
+    software: dict[str, str] = {}
+    settings: dict[str, JsonValue] = {}
+    files: Mapping[str, FileCard] = {}
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Card":
+        if not len(self.embeddings) == len(self.spaces) == len(self.dimensions):
+            raise ValueError("embeddings, spaces and dimensions differ in number")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("a label is named twice")
+        if (self.positive is None) != (self.threshold is None):
+            raise ValueError("a positive label and a threshold come together")
+        if self.positive is not None and (len(self.labels) != 2 or self.positive not in self.labels):
+            raise ValueError("the positive label is not one of two labels")
+        return self

@@ -1,0 +1,72 @@
+"""Training rows: labelled vectors of images, wherever they come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What makes one of a head's vectors: an operation with the params that are not at their defaults.
+
+    The target is the head's own, and not among the params.
+    """
+
+    operation: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One labelled region of an image.
+
+    `vectors` has one for each embedding of the training set, in their order, each [n] float32. `photo_id`
+    names the photo: rows of one photo, crops and faces of it, are never on both sides of a split. `phash` is
+    the perceptual hash of the photo where it is known, so that copies of it under other names stay on its
+    side. `slices` are what reports are broken down by.
+    """
+
+    photo_id: str
+    label: str
+    vectors: Sequence[Values]
+    phash: int | None = None
+    slices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSet:
+    """The rows of one collection.
+
+    `name` is its id or the name of its folder. `labels` are all that may occur; of two, `positive` is the one
+    that means "is in the collection". `spaces` are those of the embeddings' vectors, where the source tells
+    them: a head serves vectors of these spaces alone. `notes` say what of the source is not among the rows,
+    and why.
+    """
+
+    name: str
+    target: str
+    embeddings: tuple[Embedding, ...]
+    spaces: tuple[str | None, ...]
+    labels: tuple[str, ...]
+    rows: tuple[Row, ...]
+    positive: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Where training sets come from."""
+
+    def collections(self) -> Sequence[str]:
+        """The names of the collections that it has."""
+
+    def training_set(self, name: str) -> TrainingSet:
+        """Raises SourceError: it cannot be read; the message names the row and the remedy."""
+
+
+class SourceError(Exception):
+    """A source cannot be read, or holds what is no training row."""

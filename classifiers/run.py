@@ -1,0 +1,219 @@
+"""A whole training run: from training rows to a stored, judged and perhaps promoted version."""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from classifiers.card import Card, EmbeddingCard
+from classifiers.contest import Contestant, bake_off, judged, rivals
+from classifiers.head import Head, arrays_of
+from classifiers.judging import Judgement
+from classifiers.report import Report, page
+from classifiers.rows import TrainingSet
+from classifiers.shelf import Shelf, ShelfBusy, ShelfError, folder_name, version_name
+from classifiers.split import Seen
+from classifiers.stored import REPORT
+from classifiers.training import (
+    Finished,
+    Prepared,
+    Trained,
+    TrainingRefused,
+    TrainingSettings,
+    prepare,
+    train,
+)
+
+__all__ = ["RunSummary", "ShelfBusy", "ShelfError", "TrainingRefused", "TrainingSettings", "run_training"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run came to.
+
+    `current` is the version that serves now: the new one where `promoted`. `reason` says why, in a sentence.
+    `report` is the path of the HTML report in `folder`; `deleted` are old versions that were not among the
+    best.
+    """
+
+    collection: str
+    version: str
+    card: Card
+    folder: Path
+    report: Path
+    promoted: bool
+    current: str | None
+    reason: str
+    deleted: tuple[str, ...]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _silent(stage: str) -> None:
+    """The progress of what has none."""
+
+
+def run_training(
+    training_set: TrainingSet,
+    shelf: Shelf,
+    settings: TrainingSettings | None = None,
+    *,
+    clock: Callable[[], datetime] = now,
+    progress: Callable[[str], None] = _silent,
+) -> RunSummary:
+    """Split, train, calibrate, choose the threshold, judge, hold the bake-off, report, store, and promote.
+
+    Equal rows, settings and time give an equal version.
+
+    Args:
+        training_set: the rows of one collection, as a source gives them.
+        shelf: `classifiers.shelf.Shelf(data / "classifiers")`, where versions are kept.
+        settings: how.
+        clock: the time.
+        progress: is told the name of each stage as it begins, such as `splitting` and `training`.
+
+    Raises:
+        TrainingRefused: (classifiers.training) there are too few rows, or they cannot be used; the message
+            tells what is needed. Nothing was stored.
+        ShelfBusy: (classifiers.shelf) another process trains this collection.
+        ShelfError: (classifiers.shelf; ShelfBusy is one) the versions cannot be read or written.
+    """
+    settings = settings or TrainingSettings()
+    name = training_set.name
+    # Matrices are small: several threads are up to a hundred times slower on a busy machine, and round
+    # differently.
+    with shelf.training(name), threadpool_limits(1):
+        progress("reading earlier versions")
+        others = rivals(shelf, training_set, settings)
+        serves = shelf.best(name)
+        progress("splitting")
+        seen = Seen.union(rival.seen for rival in others if rival.seen is not None)
+        prepared = prepare(training_set, seen, settings)
+        progress("training")
+        trained = train(prepared, training_set, settings)
+        progress("judging")
+        head = _head(trained.chosen, trained, prepared, training_set, settings, clock())
+        judgement = judged(head, prepared.test, training_set, settings)
+        baseline = (
+            judgement
+            if trained.baseline is trained.chosen
+            else judged(
+                _head(trained.baseline, trained, prepared, training_set, settings, clock()),
+                prepared.test,
+                training_set,
+                settings,
+            )
+        )
+        version = head.card.version
+        ranked = bake_off(
+            Contestant(version, trained.model_card.kind, judgement),
+            others,
+            prepared.test,
+            training_set,
+            settings,
+            serves,
+        )
+        winner, reason = _decision(ranked, version, serves, settings)
+        progress("reporting")
+        card = _judged_card(head.card, judgement)
+        report = page(
+            Report(
+                card, prepared, trained, judgement, baseline, tuple(ranked), serves, winner, reason, settings
+            )
+        )
+        progress("storing")
+        own = Seen.of([*prepared.train.rows, *prepared.validation.rows])
+        card = shelf.store(card, head.arrays, own, report)
+        if winner is not None and winner != serves:
+            shelf.promote(name, winner, reason, instead_of=serves, at=card.created)
+        current = shelf.best(name)
+        if current != winner:
+            reason = f"Somebody put {current} in service meanwhile, and it stays."
+        deleted = shelf.prune(name, [one.version for one in ranked if one.judgement], settings.keep)
+        folder = shelf.folder / folder_name(name) / version
+        return RunSummary(
+            collection=name,
+            version=version,
+            card=card,
+            folder=folder,
+            report=folder / REPORT,
+            promoted=current == version,
+            current=current,
+            reason=reason,
+            deleted=tuple(deleted),
+        )
+
+
+def _head(
+    finished: Finished,
+    trained: Trained,
+    prepared: Prepared,
+    training_set: TrainingSet,
+    settings: TrainingSettings,
+    at: datetime,
+) -> Head:
+    card = Card(
+        collection=training_set.name,
+        version=version_name(at, arrays_of(finished.network, finished.calibration)),
+        created=at,
+        target=training_set.target,
+        embeddings=tuple(
+            EmbeddingCard.model_validate({"operation": one.operation, "params": dict(one.params)})
+            for one in training_set.embeddings
+        ),
+        spaces=training_set.spaces,
+        dimensions=prepared.dimensions,
+        labels=training_set.labels,
+        positive=training_set.positive,
+        threshold=finished.threshold,
+        model=trained.model_card,
+        calibration=finished.calibration_card,
+        data=prepared.data,
+        seed=settings.seed,
+        software={
+            "python": platform.python_version(),
+            **{package: installed(package) for package in ("numpy", "scikit-learn")},
+        },
+        settings=settings.model_dump(mode="json"),
+    )
+    return Head(card, finished.network, finished.calibration)
+
+
+def _judged_card(card: Card, judgement: Judgement) -> Card:
+    return card.model_copy(
+        update={
+            "metrics": dict(judgement.metrics),
+            "confusion": judgement.confusion,
+            "calibration_error": judgement.calibration_error,
+            "bins": judgement.bins,
+            "slices": judgement.slices,
+        }
+    )
+
+
+def _decision(
+    ranked: Sequence[Contestant], new: str, serves: str | None, settings: TrainingSettings
+) -> tuple[str | None, str]:
+    """Which version is to serve, and why."""
+    if settings.promote == "never":
+        return serves, "The version is stored, and a person decides: promotion is turned off for this run."
+    best = next(one for one in ranked if one.judgement is not None)
+    figure = f"a macro precision of {best.rank[0]:.3f} on rows that no version has seen"
+    rivals_told = [one for one in ranked if one.judgement is not None and one is not best]
+    if rivals_told:
+        figure += f"; the next best is {rivals_told[0].version} with {rivals_told[0].rank[0]:.3f}"
+    if best.version == serves:
+        return serves, f"The version {serves} goes on serving: it ranks first with {figure}."
+    which = "The new version serves" if best.version == new else f"The earlier version {best.version} serves"
+    if serves is None:
+        return best.version, f"{which}, as none did before, with {figure}."
+    before = next((one for one in ranked if one.version == serves), None)
+    if before is not None and before.excluded is not None:
+        return best.version, f"{which}, as {serves} cannot be compared ({before.excluded}): {figure}."
+    return best.version, f"{which}: it ranks first with {figure}."

@@ -1,0 +1,368 @@
+"""Whole runs: split, trained, judged, stored, promoted and told."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifiers import run as running
+from classifiers.head import stacked
+from classifiers.plots import Range, shown
+from classifiers.rows import Embedding, Row, TrainingSet
+from classifiers.run import RunSummary, TrainingRefused, TrainingSettings, run_training
+from classifiers.shelf import Shelf
+from classifiers.split import drawn_side, photo_digest
+from classifiers.threshold import LeastPrecision
+from tests.classifiers.sets import digits, of_rows, two_labels
+
+QUICK = TrainingSettings(challengers=(), rounds=100)
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "classifiers")
+
+
+def run(shelf: Shelf, rows: TrainingSet, hour: int = 0, settings: TrainingSettings = QUICK) -> RunSummary:
+    return run_training(rows, shelf, settings, clock=lambda: BEGIN + timedelta(hours=hour))
+
+
+def grown(*counts: int, gap: float = 1.5) -> TrainingSet:
+    """Rows of several arrivals, one after the other."""
+    rows = [row for seed, count in enumerate(counts) for row in two_labels(count, seed, gap=gap).rows]
+    return of_rows(rows)
+
+
+def spoiled(rows: TrainingSet) -> TrainingSet:
+    """With labels by chance, but for the photos that judge."""
+    rng = np.random.default_rng(0)
+    return of_rows(
+        row
+        if drawn_side(photo_digest(row.photo_id), QUICK.validation, QUICK.test) == "test"
+        else replace(row, label="positive" if rng.random() < 0.5 else "negative")
+        for row in rows.rows
+    )
+
+
+def test_digits_are_learned(shelf):
+    stages: list[str] = []
+    rows = digits()
+    summary = run_training(rows, shelf, QUICK, progress=stages.append)
+    assert summary.promoted
+    assert summary.current == summary.version
+    assert summary.deleted == ()
+    assert stages == ["reading earlier versions", "splitting", "training", "judging", "reporting", "storing"]
+    quality = summary.card.metrics
+    assert quality["macro_precision"].value > 0.93
+    assert quality["macro_precision"].low > 0.9
+    assert summary.card.calibration_error < 0.06
+    head = shelf.current("digits")
+    given = stacked([row.vectors for row in rows.rows[:100]], head.card.dimensions)
+    said = head.probabilities(given).argmax(axis=1)
+    assert (said == [int(row.label) for row in rows.rows[:100]]).mean() > 0.9
+    assert head.card == summary.card
+    Page().feed(summary.report.read_text())
+
+
+def test_two_labels_have_a_threshold(shelf):
+    summary = run(shelf, two_labels(gap=2.5))
+    assert summary.card.threshold.met
+    assert summary.card.positive == "positive"
+    assert summary.card.metrics["macro_precision"].value > 0.85
+    assert sorted(one.value for one in summary.card.slices) == ["a", "b", "c"]
+
+
+def test_equal_rows_and_settings_give_equal_versions(tmp_path):
+    rows = two_labels()
+    settings = TrainingSettings(rounds=100, challengers=("tuned_logistic",))
+    one, other = (
+        run(Shelf(tmp_path / name), each, 0, settings)
+        for name, each in (
+            ("one", rows),
+            ("other", replace(rows, rows=tuple(reversed(rows.rows)))),
+        )
+    )
+    assert one.version == other.version
+    for name in ("card.json", "head.npz", "photos.npz", "report.html"):
+        assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
+
+
+def test_nobody_is_judged_on_what_it_saw(shelf, monkeypatch):
+    """Copies of photos arrive under other names, shares change, rows go: the bake-off stays honest."""
+    judged: list[tuple[str, set[str], set[int]]] = []
+    real = running.bake_off
+
+    def watched(new, others, test, *rest):
+        for version in [rival.version for rival in others if rival.head is not None]:
+            judged.append((version, {row.photo_id for row in test.rows}, {row.phash for row in test.rows}))
+        return real(new, others, test, *rest)
+
+    monkeypatch.setattr(running, "bake_off", watched)
+    rng = np.random.default_rng(0)
+    base = two_labels(500, 0).rows
+    hashed = [replace(row, phash=int(rng.integers(0, 2**63))) for row in base]
+    copies = [
+        replace(row, photo_id=f"copy of {row.photo_id}", phash=(row.phash or 0) ^ 0b101) for row in hashed
+    ]
+    run(shelf, of_rows(hashed), 0)
+    run(shelf, of_rows([*hashed, *copies]), 1)
+    run(shelf, of_rows(copies), 2)
+    wide = QUICK.model_copy(update={"test": 0.45})
+    last = run(shelf, of_rows([*copies, *two_labels(300, 5).rows]), 3, wide)
+    assert last.card.data.moved > 0
+    assert len(judged) == 6
+    for version, photos, phashes in judged:
+        seen = shelf.seen("two", version)
+        assert not {photo_digest(photo) for photo in photos} & set(seen.digests.tolist())
+        near = np.array([phash for phash in phashes if phash is not None], np.uint64)
+        assert (np.bitwise_count(near[:, None] ^ seen.phashes) > 6).all()
+
+
+def test_a_worse_version_does_not_take_over(shelf):
+    good = run(shelf, two_labels(600, gap=3.0), 0)
+    rows = two_labels(600, gap=3.0)
+    bad = run(shelf, spoiled(rows), 1)
+    assert not bad.promoted
+    assert bad.current == good.version
+    assert "goes on serving: it ranks first" in bad.reason
+    assert shelf.current("two").card.version == good.version
+
+
+def test_a_better_version_takes_over(shelf):
+    first = run(shelf, grown(150), 0)
+    second = run(shelf, grown(150, 1500), 1)
+    assert second.promoted
+    assert second.reason.startswith("The new version serves: it ranks first")
+    assert shelf.rollback("two") == first.version
+    third = run(shelf, grown(150, 1500, 10), 2)
+    assert second.version not in third.reason
+    assert "it was withdrawn" in third.report.read_text()
+
+
+def test_equal_versions_change_nothing(shelf):
+    first, again = (run(shelf, two_labels(), hour) for hour in (0, 1))
+    assert not again.promoted
+    assert again.current == first.version
+
+
+def test_promotion_can_be_left_to_people(shelf):
+    never = QUICK.model_copy(update={"promote": "never"})
+    summary = run(shelf, two_labels(), 0, never)
+    assert (summary.promoted, summary.current) == (False, None)
+    assert "a person decides" in summary.reason
+    assert shelf.promote("two", summary.version)
+    assert shelf.current("two") is not None
+
+
+def test_what_a_person_did_meanwhile_stays(shelf):
+    first = run(shelf, spoiled(two_labels()), 0, QUICK.model_copy(update={"promote": "never"}))
+
+    def meddle(stage: str) -> None:
+        if stage == "storing":
+            Shelf(shelf.folder).promote("two", first.version)
+
+    second = run_training(two_labels(), shelf, QUICK, progress=meddle)
+    assert not second.promoted
+    assert second.current == first.version
+    assert "meanwhile, and it stays" in second.reason
+
+
+INCOMPARABLE = {
+    "target": ({"target": "prominent_face"}, "it is for the target 'whole_image'"),
+    "embedding": ({"embeddings": (Embedding("embed_hog_hsv", {"size": 2}),)}, "it reads other embeddings"),
+    "space": ({"spaces": ("other",)}, "it reads vectors of another space"),
+    "positive": ({"positive": "negative"}, "it knows other labels"),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), INCOMPARABLE.values(), ids=INCOMPARABLE)
+def test_versions_that_cannot_be_compared_give_way(shelf, change, told):
+    first = run(shelf, two_labels(), 0)
+    second = run(shelf, replace(two_labels(), **change), 1, QUICK.model_copy(update={"test": 0.2}))
+    assert second.promoted
+    assert f"{first.version} cannot be compared ({told})" in second.reason
+
+
+def test_a_version_of_another_aim_gives_way(shelf):
+    run(shelf, two_labels(600), 0)
+    second = run(shelf, two_labels(600), 1, QUICK.model_copy(update={"aim": LeastPrecision(precision=0.99)}))
+    assert second.promoted
+    assert "another aim: least cost" in second.reason
+
+
+def test_a_version_that_cannot_be_read_gives_way(shelf):
+    first = run(shelf, two_labels(), 0)
+    (first.folder / "photos.npz").write_bytes(b"")
+    second = run(shelf, two_labels(), 1)
+    assert second.promoted
+    assert "photos.npz is not what was written" in second.reason
+
+
+def test_labels_in_another_order_are_the_same_labels(shelf):
+    first = run(shelf, two_labels(), 0)
+    turned = run(shelf, replace(two_labels(), labels=("positive", "negative")), 1)
+    judged = re.findall(r"<td class=n>(0\.\d+)</td>", turned.report.read_text())
+    assert judged
+    assert "cannot be compared" not in turned.reason
+    assert turned.card.metrics["macro_precision"].value == pytest.approx(
+        first.card.metrics["macro_precision"].value, abs=0.01
+    )
+
+
+def test_only_the_best_are_kept(shelf):
+    few = QUICK.model_copy(update={"keep": 3})
+    summaries = [run(shelf, grown(200, 10 * hour), hour, few) for hour in range(1, 5)]
+    assert len(shelf.versions("two")) == 3
+    assert shelf.best("two") in shelf.versions("two")
+    assert summaries[-1].version in shelf.versions("two")
+    assert sum(len(summary.deleted) for summary in summaries) == 1
+
+
+def test_a_refused_run_stores_nothing(shelf):
+    with pytest.raises(TrainingRefused):
+        run(shelf, two_labels(10))
+    assert shelf.versions("two") == []
+    assert shelf.best("two") is None
+
+
+def test_several_embeddings_are_read_side_by_side(shelf):
+    rows = two_labels(gap=2.5)
+    split_up = replace(
+        rows,
+        embeddings=(Embedding("embed_clip_vit_b_32"), Embedding("embed_hog_hsv")),
+        spaces=("a", None),
+        rows=tuple(replace(row, vectors=(row.vectors[0][:3], row.vectors[0][3:])) for row in rows.rows),
+    )
+    summary = run(shelf, split_up)
+    assert summary.card.dimensions == (3, 5)
+    found = shelf.current("two").probabilities(stacked([row.vectors for row in split_up.rows[:5]], (3, 5)))
+    assert found.shape == (5, 2)
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """Every element that is opened is closed, and nothing comes from elsewhere or runs."""
+
+    EMPTY = ("meta", "rect", "line", "polyline")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "iframe", "object", "img", "a")
+        for name, value in attrs:
+            assert not name.startswith("on")
+            assert name not in ("src", "href")
+            assert "nan" not in (value or "") or name == "title"
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+EVIL = "</title><script>alert(1)</script>\"'&\0"
+
+
+def test_everything_in_a_report_is_escaped(shelf):
+    rows = two_labels(gap=0.7)
+    evil = replace(
+        rows,
+        name=EVIL,
+        target=EVIL,
+        labels=("negative", EVIL),
+        positive=EVIL,
+        rows=tuple(
+            Row(
+                f"{EVIL}{row.photo_id}\ud800",
+                EVIL if row.label == "positive" else row.label,
+                row.vectors,
+                None,
+                {EVIL: EVIL},
+            )
+            for row in rows.rows
+        ),
+    )
+    summary = run(shelf, evil)
+    text = summary.report.read_text()
+    assert "<script" not in text
+    assert "\0" not in text
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert any("<script>alert(1)</script>" in told for told in page.texts)
+
+
+def test_a_report_tells_all(shelf):
+    run(shelf, grown(200), 0)
+    aim = LeastPrecision(precision=0.9)
+    text = run(shelf, grown(200, 400, gap=0.8), 1, QUICK.model_copy(update={"aim": aim})).report.read_text()
+    for heading in (
+        "Decision",
+        "Quality on the test rows",
+        "Bake-off",
+        "Reliability",
+        "Precision and recall",
+        "Receiver operating",
+        "Scores of both labels",
+        "by threshold (validation)",
+        "Confusion",
+        "Slices",
+        "Hardest mistakes",
+        "Data and settings",
+        "Data digest",
+        "baseline of this run",
+        "does not compete",
+    ):
+        assert heading in text
+    assert re.search(r"two-\d-\d+</code></td><td>(positive|negative)", text)
+    assert len(text) < 200_000
+
+
+def test_many_labels_fit_in_a_report(shelf):
+    rng = np.random.default_rng(0)
+    names = tuple(f"label {number}" for number in range(26))
+    rows = TrainingSet(
+        "many",
+        "whole_image",
+        (Embedding("embed_hog_hsv"),),
+        (None,),
+        names,
+        tuple(
+            Row(f"{number}", names[number % 26], ((rng.normal(size=6) + number % 26).astype(np.float32),))
+            for number in range(780)
+        ),
+    )
+    text = run(shelf, rows).report.read_text()
+    assert "Only the 24 labels with the most mistakes are shown" in text
+    assert text.count("<polyline") < 30
+    page = Page()
+    page.feed(text)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.013), (-3, 12345), (0.4, 0.41), (0.49, 0.51)])
+def test_ticks_are_few_and_inside(low, high):
+    ticks = Range(low, high).ticks()
+    assert 3 <= len(ticks) <= 11
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+def test_control_characters_are_not_sent():
+    assert shown("a\0\x1b\u202e<b>\"'") == "a���&lt;b&gt;&quot;&#x27;"

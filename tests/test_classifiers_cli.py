@@ -1,0 +1,550 @@
+"""`sightgraph classifiers`, against the real application."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import CliRunner, Result
+
+from app.api.room import Room
+from app.cli import main
+from app.cli.client import Refused, Server
+from app.cli.embedding import EmbeddedFiles, Embedder
+from app.cli.training import opened
+from app.cli.vector_cache import Entry, VectorCache
+from app.index.local import LocalStorage
+from classifiers.rows import Embedding, SourceError
+from tests.classifiers.site import Site, row
+from tests.conftest import served
+from tests.images import encoded, noise
+
+ROOT = Path(__file__).resolve().parent.parent
+HOG = "embed_hog_hsv"
+
+
+@pytest.fixture(scope="module")
+def url(room: Room) -> Iterator[str]:
+    with served(room) as url:
+        yield url
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(data: Path) -> Callable[..., Result]:
+    def run(*arguments: object) -> Result:
+        command = ["classifiers", *map(str, arguments)]
+        return CliRunner().invoke(main, command, env={"SIGHTGRAPH_DATA": str(data)})
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Faces and parts of photos that show none."""
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("sources") / "faces"
+    images = data.lfw_subset()
+    # The first hundred are faces.
+    for number in (*range(60), *range(100, 160)):
+        small = PIL.Image.fromarray((images[number] * 255).astype(np.uint8))
+        put(
+            folder, f"{'positive' if number < 100 else 'negative'}/{number:03d}.png", small.resize((100, 100))
+        )
+    return folder
+
+
+def put(folder: Path, path: str, image: PIL.Image.Image | np.ndarray) -> None:
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.asarray(image.convert("RGB")) if isinstance(image, PIL.Image.Image) else image
+    file.write_bytes(encoded(pixels))
+
+
+def rows(count: int = 60, seed: int = 0) -> list[dict[str, Any]]:
+    """Vectors of two classes that a line tells apart."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(count, 4))
+    return [
+        row(f"{seed}-{number}", bool(number % 2), *(vector + (2 if number % 2 else -2)))
+        for number, vector in enumerate(vectors)
+    ]
+
+
+def write(file: Path, lines: Sequence[dict[str, Any]], settings: dict[str, Any] | None = None) -> Path:
+    settings = settings or {"embeddings": [HOG], "spaces": ["a-space"]}
+    file.write_text("\n".join(map(json.dumps, [settings, *lines])))
+    return file
+
+
+def versions_in(result: Result) -> list[str]:
+    return re.findall(r"Version (\S+), ", result.stdout)
+
+
+class TestTrain:
+    def test_faces_from_other_things_in_this_process(self, faces, data, run):
+        # A server that runs beside it holds the index, which training does without.
+        index = LocalStorage(data / "index")
+        index.open()
+        try:
+            result = run("train", "--source", faces, "--offline")
+        finally:
+            index.close()
+        assert result.exit_code == 0, result.output
+        assert "faces: 120 rows of negative, positive; embed_hog_hsv of whole_image" in result.stdout
+        accuracy = re.search(r"balanced accuracy +(\S+) +(\S+) to (\S+)", result.stdout)
+        assert accuracy is not None
+        value, low, high = map(float, accuracy.groups())
+        assert low <= value <= high
+        assert value >= 0.9
+        (version,) = versions_in(result)
+        assert f"Version {version}, promoted: " in result.stdout
+        report = re.search(r"^Report: (.+)$", result.stdout, re.MULTILINE)
+        assert report is not None
+        assert "<html" in Path(report[1]).read_text(encoding="utf-8").lower()
+        best = json.loads((data / "classifiers" / "best_models.json").read_bytes())["faces"]
+        assert (best["derivative_type"], best["embedding_type"]) == ("whole_image", HOG)
+        assert best["dimensionality"] == 2020
+        card = json.loads(run("show", "faces", "--json").stdout)[0]["card"]
+        assert card["spaces"] == ["embed_hog_hsv/1"]
+
+    def test_every_collection_of_a_server(self, data, run):
+        site = Site()
+        try:
+            site.has(*rows(), id_=7)
+            result = run("train", "--source", site.url)
+        finally:
+            site.close()
+        assert result.exit_code == 0, result.output
+        assert "7: 60 rows of negative, positive; embed_clip_vit_b_32 of prominent_face" in result.stdout
+        listed = json.loads(run("list", "--json").stdout)
+        assert [(each["collection"], each["target"]) for each in listed] == [("7", "prominent_face")]
+
+    def test_what_is_refused_does_not_hinder_the_rest(self, tmp_path, run):
+        lines = [{**each, "collection": "good"} for each in rows()]
+        lines += [{**each, "collection": "few [red]"} for each in rows(3, seed=1)]
+        lines += [{**row(number, True, 1, 2, 3, 4), "collection": "same"} for number in range(30)]
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", lines))
+        assert result.exit_code == 1, result.output
+        assert len(versions_in(result)) == 1
+        told = dict(line.split(": ", 1) for line in result.stderr.splitlines())
+        assert set(told) == {"few [red]", "same"}
+        assert [each["collection"] for each in json.loads(run("list", "--json").stdout)] == ["good"]
+        only = run("train", "--source", tmp_path / "rows.jsonl", "--collection", "good", "--collection", "no")
+        assert only.exit_code == 1
+        assert "no: " in only.stderr
+        assert 'no collection is called "no". There are: good, few [red], same.' in only.stderr
+        assert "good: 60 rows" in only.stdout
+
+    def test_rows_that_are_left_out_are_told(self, tmp_path, run):
+        lines = [*rows(), {"photo_id": "x", "label": True}]
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", lines))
+        assert "Left out for want of embed_hog_hsv: 1 row." in result.stdout
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", lines[-5:]))
+        assert result.exit_code == 1
+        assert "rows: Left out for want of embed_hog_hsv: 1 row." in result.stderr
+
+    def test_a_source_that_cannot_be_read(self, tmp_path, run):
+        empty = tmp_path / "empty.jsonl"
+        empty.touch()
+        result = run("train", "--source", empty)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "has no rows" in result.stderr
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        result = run("train", "--source", folder)
+        assert result.exit_code == 1
+        assert "has no folders with images" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (["--source", "nowhere"], "no such folder or file"),
+            ([], "Missing option '--source'"),
+            (["--source", ".", "--target", "hand"], "is not one of"),
+            (["--source", ".", "--embedding", "no name"], "operation: String should match"),
+            (["--source", ".", "--embedding", "embed_clip {x}"], "params of embed_clip are not valid JSON"),
+            (["--source", ".", "--embedding", "a" + "{" * 9999], "params of a are not valid JSON"),
+            (["--source", ".", "--embedding", HOG, "--embedding", HOG], "names one embedding twice"),
+            (["--source", ".", "--precision", "0"], "is not in the range"),
+            (["--source", ".", "--precision", "0.9", "--cost", "1", "2"], "Give --precision or --cost"),
+            (["--source", "http://127.0.0.1:1/", "--server", "http://127.0.0.1:1"], "has vectors already"),
+            (
+                ["--source", ".", "--server", "http://127.0.0.1:1", "--offline"],
+                "--offline is for this process",
+            ),
+            (["--source", ".", "--collection", "\udce9"], "must be UTF-8"),
+        ],
+    )
+    def test_wrong_options(self, run, faces, options, told):
+        result = run("train", *(faces if option == "." else option for option in options))
+        assert result.exit_code == 2, result.output
+        assert told in result.stderr
+
+    def test_a_server_that_is_not_there(self, faces, run):
+        result = run("train", "--source", faces, "--server", "http://127.0.0.1:1")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: No answer from http://127.0.0.1:1")
+
+    def test_the_threshold_is_chosen_as_asked(self, tmp_path, run):
+        file = write(tmp_path / "rows.jsonl", rows())
+        assert run("train", "--source", file, "--precision", 0.95).exit_code == 0
+        assert (
+            run("train", "--source", file, "--cost", 5, 1, "--copies-within", 2, "--seed", 3).exit_code == 0
+        )
+        cards = [each["card"] for each in json.loads(run("show", "rows", "--json").stdout)]
+        assert [each["threshold"]["aim"] for each in cards] == [
+            "a precision of at least 0.95",
+            "least cost, where a false positive costs 5 and a false negative 1",
+        ]
+        assert (cards[1]["settings"]["phash_distance"], cards[1]["seed"]) == (2, 3)
+
+    def test_what_no_operation_here_makes_is_warned_of(self, tmp_path, run):
+        file = write(tmp_path / "rows.jsonl", rows(), {"embeddings": ["embed_other"]})
+        result = run("train", "--source", file)
+        assert result.exit_code == 0, result.output
+        assert "no operation here that embeds is called embed_other" in result.stderr
+        result = run("train", "--source", write(file, rows(), {"embeddings": ["embed_auraface"]}))
+        assert "embed_auraface does not take the target whole_image" in result.stderr
+
+    def test_an_interrupt(self, tmp_path, run, monkeypatch):
+        def interrupted(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("classifiers.run.run_training", interrupted)
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", rows()))
+        assert result.exit_code == 130
+        assert "nothing was stored" in result.stderr
+
+    def test_an_interrupt_while_images_are_embedded(self, faces, url, run, monkeypatch):
+        stopped: list[str] = []
+
+        async def interrupted(self: Server, image: Path, tasks: Any) -> Any:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                stopped.append(image.name)
+                raise
+
+        monkeypatch.setattr(Server, "analyze", interrupted)
+        result = run("train", "--source", faces, "--server", url)
+        assert result.exit_code == 130, result.output
+        assert stopped
+
+    def test_as_a_script(self):
+        command = [sys.executable, ROOT / "scripts" / "train_classifiers.py", "--source", "nowhere"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "'nowhere' is no http or https address" in done.stderr
+
+
+class TestVersions:
+    def test_promote_and_roll_back(self, tmp_path, run):
+        file = tmp_path / "rows.jsonl"
+        (first,) = versions_in(run("train", "--source", write(file, rows())))
+        result = run("train", "--source", write(file, rows(90, seed=1)), "--no-promote")
+        (second,) = versions_in(result)
+        assert f"Version {second}, not promoted: " in result.stdout
+
+        def serving() -> str:
+            (row,) = json.loads(run("list", "--json").stdout)
+            assert row["versions"] == 2
+            serves: str = row["serves"]
+            return serves
+
+        assert serving() == first
+        result = run("promote", "rows", second)
+        assert (result.exit_code, result.stdout) == (0, f"rows: {second} serves now\n")
+        assert serving() == second
+        assert run("rollback", "rows").stdout == f"rows: {first} serves now\n"
+        assert serving() == first
+        shown = run("show", "rows").stdout.splitlines()
+        assert shown[1].startswith(f"{second}  withdrawn")
+        assert shown[2].startswith(f"{first}  serves")
+        assert shown[3].endswith(f"{first}/report.html")
+        result = run("rollback", "rows")
+        assert result.exit_code == 1
+        assert "No earlier version" in result.stderr
+
+    def test_what_is_not_there(self, run):
+        assert run("list").stdout.startswith("No classifiers are here.")
+        assert json.loads(run("list", "--json").stdout) == []
+        for command in (["show", "x"], ["rollback", "x"], ["promote", "x", "y"], ["promote", "x", "../y"]):
+            result = run(*command)
+            assert result.exit_code == 1
+            assert result.stderr.startswith("Error: ")
+
+    def test_what_was_never_promoted_is_listed(self, tmp_path, run, data):
+        lines = [{**each, "collection": "Ä b"} for each in rows()]
+        file = write(tmp_path / "rows.jsonl", lines)
+        assert run("train", "--source", file, "--no-promote").exit_code == 0
+        (row,) = json.loads(run("list", "--json").stdout)
+        assert (row["collection"], row["serves"], row["versions"]) == ("Ä b", None, 1)
+        (home,) = (each for each in (data / "classifiers").iterdir() if each.is_dir())
+        (card,) = home.glob("*/card.json")
+        card.write_text("{}")
+        assert "cannot be read" in run("show", "Ä b").stdout
+
+    def test_the_help_is_light(self):
+        code = (
+            "import sys, app.cli; app.cli.main(['classifiers', 'train', '--help'], standalone_mode=False); "
+            "print([name for name in ('sklearn', 'httpx', 'torch', 'numpy') if name in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "pets"
+    for class_ in ("cat", "dog"):
+        for number in range(3):
+            put(
+                folder,
+                f"{class_}/{number}.png",
+                noise(40, 30, seed=10 * number + len(class_ * (class_ == "cat"))),
+            )
+    return folder
+
+
+class TestFolder:
+    """What the application makes of the images of a folder."""
+
+    def read(
+        self, folder: Path, url: str, data: Path, *embeddings: Embedding, target: str | None = None
+    ) -> Any:
+        with opened(str(folder), embeddings, target, server=url, offline=False, data=data) as source:
+            return source.training_set(folder.name)
+
+    def test_bad_images_are_told_and_counted(self, folder, url, data, capsys):
+        (folder / "cat" / "half.jpg").write_bytes(encoded(noise(64, 64), "JPEG")[:600])
+        (folder / "cat" / "empty.png").touch()
+        (folder / "dog" / "away.png").symlink_to("nowhere")
+        os.mkfifo(folder / "dog" / "pipe.png")
+        (folder / "dog" / "notes.txt").write_text("none")
+        with (folder / "dog" / "huge.tif").open("wb") as huge:
+            huge.truncate(25_000_001)
+        put(folder, "loose.png", noise(9, 9))
+        shutil.copy(folder / "cat" / "0.png", folder / "cat" / "copy.png")
+        found = self.read(folder, url, data)
+        assert [each.photo_id for each in found.rows] == [
+            f"{class_}/{number}.png" for class_ in ("cat", "dog") for number in range(3)
+        ]
+        assert found.notes == (
+            "Left out, in no folder of a class: 1 file.",
+            "Left out, not to be read or embedded: 5 files.",
+            "Left out, copies of files of their class: 1 file.",
+        )
+        told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
+        assert set(told) == {"cat/half.jpg", "cat/empty.png", "dog/away.png", "dog/pipe.png", "dog/huge.tif"}
+        assert "damaged or incomplete" in told["cat/half.jpg"]
+        assert found.rows[0].phash is not None
+        assert found.rows[0].slices == {"format": "PNG"}
+        assert found.rows[0].vectors[0].shape == (2020,)
+
+    def test_where_no_person_is_the_image_is_taken_whole(self, folder, url, data):
+        found = self.read(folder, url, data, target="prominent_person")
+        assert (found.target, len(found.rows)) == ("prominent_person", 6)
+        assert found.notes == ("Taken whole, without a prominent person: 6 files.",)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("embed_clip_vit_b_32", "embed_clip_vit_b_32: "),
+            ("embed_nothing", "embed_nothing: Unsupported operation type"),
+            ("hash_perceptual", "hash_perceptual gives no vector of one region"),
+            ("embed_auraface", "embed_auraface: "),
+        ],
+    )
+    def test_what_no_image_can_be_embedded_by(self, folder, url, data, name, told):
+        with pytest.raises(SourceError, match=re.escape(told)):
+            self.read(folder, url, data, Embedding(name))
+
+    def test_wrong_params_of_an_embedding(self, folder, url, data):
+        with pytest.raises(SourceError, match="colour"):
+            self.read(folder, url, data, Embedding(HOG, {"colour": 1}))
+
+    def test_only_what_is_new_is_embedded_again(self, folder, url, data, monkeypatch):
+        asked: list[str] = []
+        analyze = Server.analyze
+
+        async def counted(self: Server, image: Path, tasks: Any) -> Any:
+            asked.append(image.name)
+            return await analyze(self, image, tasks)
+
+        monkeypatch.setattr(Server, "analyze", counted)
+        for number in range(3, 20):
+            put(folder, f"dog/{number}.png", noise(40, 30, seed=100 + number))
+        before = self.read(folder, url, data)
+        assert len(asked) == 23
+        asked.clear()
+        put(folder, "dog/99.png", noise(40, 30, seed=999))
+        (folder / "dog" / "19.png").rename(folder / "cat" / "moved.png")
+        after = self.read(folder, url, data)
+        # The first ones tell which space the server has.
+        assert len(asked) <= 5
+        assert "99.png" in asked
+        assert len(after.rows) == len(before.rows) + 1
+        vectors = {each.photo_id: each.vectors[0] for each in before.rows}
+        for each in after.rows:
+            known = vectors.get("dog/19.png" if each.photo_id == "cat/moved.png" else each.photo_id)
+            if known is not None:
+                np.testing.assert_array_equal(each.vectors[0], known)
+                assert each.phash is not None
+
+
+class Scripted:
+    """Answers as a server might, one after the other."""
+
+    def __init__(self, *answers: dict[str, Any] | Exception) -> None:
+        self.left = list(answers)
+
+    async def analyze(self, image: Path, tasks: Any) -> dict[str, Any]:
+        answer = self.left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def answer(space: str = "s", error: str | None = None, box: Any = None) -> dict[str, Any]:
+    result = {
+        "status": "success" if error is None else "error",
+        "error_code": error,
+        "error_message": error,
+        "data": [1.0, 2.0],
+        "model": {"space": space},
+        "cropped_image_bbox": box,
+    }
+    hashed = {"status": "success", "error_code": None, "data": {"phash": "00000000000000ff"}}
+    return {"results": {"0": result, "phash": hashed}, "image": {"format": "PNG"}}
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def seen(self) -> None: ...
+
+    def failed(self, path: str, why: str) -> None:
+        self.told.append(f"{path}: {why}")
+
+
+class TestEmbedder:
+    @pytest.fixture
+    def embed(self, folder: Path, data: Path) -> Iterator[Callable[..., EmbeddedFiles]]:
+        cache = VectorCache(data / "vectors.sqlite")
+        self.watcher = Silent()
+
+        def embed(*answers: Any, target: str = "whole_image") -> EmbeddedFiles:
+            paths = [f"cat/{number}.png" for number in range(2)]
+            embedder = Embedder(Scripted(*answers), [Embedding(HOG)], target, cache, workers=1)  # type: ignore[arg-type]
+            return asyncio.run(embedder.embed(folder, paths, self.watcher))
+
+        yield embed
+        cache.close()
+
+    def test_a_space_that_changes_stops_the_run(self, embed):
+        with pytest.raises(SourceError, match="became another one"):
+            embed(answer("one"), answer("two"))
+
+    def test_a_kept_vector_of_another_space_is_not_taken(self, embed):
+        embed(answer("one"), answer("one"))
+        assert len(embed(answer("one")).files) == 2
+        assert len(embed(answer("two"), answer("two")).files) == 2
+
+    def test_a_deadline_is_given_one_more_try(self, embed):
+        late = answer(error="deadline_exceeded")
+        assert len(embed(late, answer(), answer()).files) == 2
+        done = embed(late, late, answer(), target="prominent_face")
+        assert (list(done.files), done.failed) == (["cat/1.png"], 1)
+        assert self.watcher.told == ["cat/0.png: embed_hog_hsv: deadline_exceeded"]
+
+    def test_a_server_that_does_not_work_stops_the_run(self, embed):
+        with pytest.raises(Refused):
+            embed(Refused(401, "no"))
+        done = embed(Refused(413, "too large"), answer())
+        assert done.failed == 1
+
+    def test_images_without_the_region_are_counted(self, embed):
+        done = embed(answer(error="region_not_found"), answer(box=[0, 0, 1, 1]), target="prominent_face")
+        assert (list(done.files), done.without_region, done.failed) == (["cat/1.png"], 1, 0)
+        assert self.watcher.told == []
+
+    def test_crops_are_not_kept(self, embed):
+        boxed = answer(box=[0, 0, 1, 1])
+        assert embed(boxed, boxed, target="prominent_face").whole_instead == 0
+        # Which face was found may change while the space does not.
+        with pytest.raises(IndexError):
+            embed(boxed, target="prominent_face")
+
+
+class TestVectorCache:
+    ENTRY = Entry([np.array([1, 2], np.float32), np.array([3], np.float32)], 2**64 - 1, {"format": "PNG"})
+
+    def test_what_was_put_is_got(self, tmp_path):
+        cache = VectorCache(tmp_path / "new" / "vectors.sqlite")
+        cache.put("a", "x", self.ENTRY)
+        cache.put("b", "x", Entry([np.zeros(0, np.float32)], None, {}))
+        found = cache.get("a", "x")
+        assert found is not None
+        assert [each.tolist() for each in found.vectors] == [[1, 2], [3]]
+        assert (found.phash, found.slices) == (2**64 - 1, {"format": "PNG"})
+        assert (cache.get("a", "y"), cache.get("c", "x")) == (None, None)
+        cache.close()
+        again = VectorCache(tmp_path / "new" / "vectors.sqlite")
+        assert again.get("a", "x") is not None
+        again.close()
+
+    @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
+    def test_a_file_that_is_none(self, tmp_path, content):
+        file = tmp_path / "vectors.sqlite"
+        file.write_bytes(content)
+        cache = VectorCache(file)
+        cache.put("a", "x", self.ENTRY)
+        assert (cache.get("a", "x") is None) == bool(content)
+        cache.close()
+
+    def test_a_place_where_nothing_can_be_kept(self, tmp_path):
+        (tmp_path / "file").touch()
+        cache = VectorCache(tmp_path / "file" / "vectors.sqlite")
+        cache.put("a", "x", self.ENTRY)
+        assert cache.get("a", "x") is None
+        cache.close()
+
+    def test_a_damaged_entry_is_none(self, tmp_path):
+        import sqlite3
+
+        cache = VectorCache(tmp_path / "vectors.sqlite")
+        for sha256, column, value in (
+            ("a", "numbers", b"\0" * 8),
+            ("b", "numbers", b"\0" * 7),
+            ("c", "sizes", "[]"),
+            ("d", "sizes", "{"),
+            ("e", "phash", "zz"),
+            ("f", "sizes", '["x"]'),
+        ):
+            cache.put(sha256, "x", self.ENTRY)
+            with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
+                connection.execute(f"update vectors set {column} = ? where sha256 = ?", (value, sha256))
+            connection.close()
+            assert cache.get(sha256, "x") is None
+        cache.close()
