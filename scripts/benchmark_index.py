@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from app.core.collection import Hit
 from app.index.local import LocalStorage
 from app.index.storage import Declaration, ItemRegion, Matrix, NewItem, Query
 
@@ -118,8 +119,8 @@ def compare(console: Console, folder: Path, count: int, dimensions: int) -> None
         found: Answers = np.take_along_axis(best, order, axis=1).tolist()
         return found
 
-    def searched(some: Matrix) -> list[list[object]]:
-        return [list(hits) for hits in storage.search(NAME, some, Query(k=K))]
+    def searched(some: Matrix) -> list[list[Hit]]:
+        return storage.search(NAME, some, Query(k=K))
 
     truth = exact(unit_queries)
     recalls = recall(ours(unit_queries), truth), recall(hnsw(unit_queries), truth)

@@ -756,10 +756,10 @@ class TestInterrupt:
         add = room.index.storage.add
         begun = itertools.count()
 
-        def gated(name: str, *arguments: Any) -> list[bool]:
+        def gated(name: str, *arguments: Any, **named: Any) -> list[bool]:
             if next(begun) >= FILES_PER_REQUEST:
                 gate.pass_through()
-            return add(name, *arguments)
+            return add(name, *arguments, **named)
 
         monkeypatch.setattr(room.index.storage, "add", gated)
         return gate

@@ -52,7 +52,9 @@ async def json_body(request: Request[Any, Any, Any], model: type[Model]) -> Mode
     """
     body = await request.body()
     if request.content_type[0] == "multipart/form-data" and body.startswith(b"--"):
-        raise MalformedRequest("body: JSON is needed here, not a form")
+        raise MalformedRequest(
+            "body: JSON is needed here; images to analyse are uploaded to /analyze_image_upload/"
+        )
     value = parsed(body, "body")
     try:
         return model.model_validate(value)

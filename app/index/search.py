@@ -167,10 +167,10 @@ def _hits(candidates: Candidates, rows: Sequence[RegionRow], query: Query) -> li
     suffices = candidates.exhausted or (len(scores) >= wanted and scores[wanted - 1] > lowest)
     if not suffices and (query.min_score is None or lowest >= query.min_score):
         return None
-    scored = zip(scores, rows, strict=True)
     page = slice(query.offset, wanted)
     if all(map(gt, scores, scores[1:])):
         return _made(zip(scores[page], rows[page], strict=True), query.min_score)
+    scored = zip(scores, rows, strict=True)
     return _made(sorted(scored, key=lambda pair: (-pair[0], pair[1]))[page], query.min_score)
 
 

@@ -1,7 +1,7 @@
 """A lock that several readers share, and that one writer has to itself.
 
-A reader takes and lets go of a plain lock twice, in well under a microsecond. fasteners' ReaderWriterLock,
-which serves many writers and knows who holds it, took 18 µs of a search that takes 300.
+A reader takes and lets go of a plain lock twice, in 1 to 3 µs. fasteners' ReaderWriterLock, which serves many
+writers and knows who holds it, took 18 µs of a search that takes 300.
 """
 
 import threading

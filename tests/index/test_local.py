@@ -143,10 +143,11 @@ def test_a_folder_that_cannot_be_made_is_told_without_its_path(tmp_path: Path) -
 
 
 def test_no_thread_is_left_behind(open_one: Open) -> None:
+    before = set(threading.enumerate())
     storage = open_one()
     filled(storage, clustered(300))
     storage.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "index-keeper"]
+    assert set(threading.enumerate()) <= before
 
 
 # --- the database
@@ -415,8 +416,10 @@ def test_what_is_committed_and_then_loaded_is_there_once(
         adding = pool.submit(storage.add, "photos", items(vectors), SPACE)
         try:
             assert committed.wait(30)
-            assert found(storage, vectors[:3], k=3) == exactly(vectors, vectors[:3], k=3)
-            if graphed:
+            seen = found(storage, vectors[:3], k=3)
+            # Nothing, where it was loaded before the commit.
+            assert seen in ([[], [], []], exactly(vectors, vectors[:3], k=3))
+            if graphed and seen[0]:
                 wait_for(lambda: view_of(storage).graph is not None)
         finally:
             goes_on.set()
@@ -437,7 +440,8 @@ def test_a_collection_that_was_emptied_keeps_no_snapshot(folder: Path, open_one:
     settled(storage)
     wait_for(lambda: len(snapshots(folder)) == 1)
     storage.delete("photos", [f"{n}" for n in range(300)])
-    assert snapshots(folder) == []
+    # One that was being written goes a moment later.
+    wait_for(lambda: snapshots(folder) == [])
     longer = np.random.default_rng(1).normal(size=(200, 2 * DIMENSIONS)).astype(np.float32)
     storage.add("photos", items(longer), "another-space")
     assert found(storage, longer[:5], k=1) == [[f"{n}"] for n in range(5)]
