@@ -67,7 +67,8 @@ def refuse_task(request: Request[Any, Any, Any], error: TaskError | FaultOfAll) 
     if fault.code == Internal.code:
         return fail(request, error)
     status = STATUS_BY_CODE.get(fault.code, 400 if fault.status == "skipped" else 503)
-    return json_response({"detail": fault.message}, status, {"Retry-After": "2"} if status == 503 else {})
+    # No time to come back: an index that another process holds, or weights that are absent, may stay so.
+    return json_response({"detail": fault.message}, status)
 
 
 def refuse_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
