@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from app.index.local import LocalStorage
 
+from app.index.local import LocalStorage
 from app.index.postgres import PostgresStorage
 from app.index.storage import Storage
 from tests.index.pgserver import PostgresServer, running
