@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -46,13 +47,16 @@ class CalibrationCard(Frozen):
 
 
 class ThresholdCard(Frozen):
-    """From which probability on an image is in the collection, and what that was chosen for."""
+    """From which probability on an image is in the collection, and what that was chosen for.
+
+    Of a threshold that was taken as it is, precision and recall are not known.
+    """
 
     value: Share
     aim: str
     met: bool
-    precision: Share
-    recall: Share
+    precision: Share | None = None
+    recall: Share | None = None
 
 
 class SliceCard(Frozen):
@@ -76,7 +80,10 @@ class Bin(Frozen):
 
 
 class DataCard(Frozen):
-    """The rows of a run. `moved` photos were kept out of the test, as earlier versions had seen them."""
+    """The rows of a run. `moved` photos were kept out of the test, as earlier versions had seen them.
+
+    No rows at all means that nobody here knows them: the version was trained elsewhere.
+    """
 
     digest: str
     rows: int
@@ -84,6 +91,31 @@ class DataCard(Frozen):
     groups: int
     moved: int
     sides: dict[str, dict[str, int]]
+
+
+class SampleCard(Frozen):
+    """A distribution: its values in order, or evenly spaced quantiles where there were more.
+
+    `of` counts the values that it stands for.
+    """
+
+    of: Annotated[int, Field(ge=1)]
+    values: Annotated[tuple[float, ...], Field(min_length=1, max_length=512)]
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> "SampleCard":
+        if any(one > other for one, other in pairwise(self.values)):
+            raise ValueError("the values are not in order")
+        return self
+
+
+class ReferenceCard(Frozen):
+    """How the images of the training and the scores of held-out rows are distributed, by measure.
+
+    What a version is asked is compared with it.
+    """
+
+    measures: dict[str, SampleCard]
 
 
 class FileCard(Frozen):
@@ -115,6 +147,7 @@ class Card(Frozen):
     bins: tuple[Bin, ...] = ()
     slices: tuple[SliceCard, ...] = ()
     data: DataCard
+    reference: ReferenceCard | None = None
     seed: int
     software: dict[str, str] = {}
     settings: dict[str, JsonValue] = {}

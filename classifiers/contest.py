@@ -64,6 +64,8 @@ def rivals(shelf: Shelf, training_set: TrainingSet, settings: TrainingSettings) 
 
 def _clash(card: Card, training_set: TrainingSet, aim: LeastCost | LeastPrecision) -> str | None:
     """Why a version cannot be compared with a new one."""
+    if not card.data.rows:
+        return "it was trained elsewhere, on photos that are not known: the test rows may be among them"
     if card.target != training_set.target:
         return f"it is for the target '{card.target}'"
     embeddings = [(embedding.operation, dict(embedding.params)) for embedding in training_set.embeddings]

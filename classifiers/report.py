@@ -11,6 +11,7 @@ from classifiers.card import Card, Interval
 from classifiers.contest import Contestant
 from classifiers.judging import Judgement, Outcome
 from classifiers.plots import COLOURS, SHARE, Plot, around, shown, whisker
+from classifiers.report_drift import Served, drift_section
 from classifiers.split import SIDES
 from classifiers.threshold import LeastCost, LeastPrecision
 from classifiers.training import Prepared, Trained, TrainingSettings
@@ -38,7 +39,8 @@ _LOWER_IS_BETTER = ("log_loss", "brier")
 class Report:
     """What is told.
 
-    `served` is the version that served before the run, `winner` that which is to serve after it.
+    `served` is the version that served before the run, `winner` that which is to serve after it. `watched`
+    is what the former has seen, where that was kept.
     """
 
     card: Card
@@ -51,6 +53,7 @@ class Report:
     winner: str | None
     reason: str
     settings: TrainingSettings
+    watched: Served | None = None
 
 
 def page(report: Report) -> str:
@@ -64,6 +67,7 @@ def page(report: Report) -> str:
         _confusion(report),
         _slices(report),
         _mistakes(report),
+        drift_section(card, report.watched),
         _data(report),
     ]
     badge = '<b class="badge good">to serve</b>' if wins else '<b class="badge">stored</b>'

@@ -28,7 +28,8 @@ class Row:
     `vectors` has one for each embedding of the training set, in their order, each [n] float32. `photo_id`
     names the photo: rows of one photo, crops and faces of it, are never on both sides of a split. `phash` is
     the perceptual hash of the photo where it is known, so that copies of it under other names stay on its
-    side. `slices` are what reports are broken down by.
+    side. `slices` are what reports are broken down by. `measures` are those of the region, by the names
+    in `classifiers.measures.INPUTS`, where they are known.
     """
 
     photo_id: str
@@ -36,6 +37,7 @@ class Row:
     vectors: Sequence[Values]
     phash: int | None = None
     slices: Mapping[str, str] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

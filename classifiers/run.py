@@ -13,7 +13,9 @@ from classifiers.card import Card, EmbeddingCard
 from classifiers.contest import Contestant, bake_off, judged, rivals
 from classifiers.head import Head, arrays_of
 from classifiers.judging import Judgement
+from classifiers.reference import reference_of
 from classifiers.report import Report, page
+from classifiers.report_drift import Served
 from classifiers.rows import TrainingSet
 from classifiers.shelf import Shelf, ShelfBusy, ShelfError, folder_name, version_name
 from classifiers.split import Seen
@@ -27,6 +29,7 @@ from classifiers.training import (
     prepare,
     train,
 )
+from classifiers.windows import read_windows
 
 __all__ = ["RunSummary", "ShelfBusy", "ShelfError", "TrainingRefused", "TrainingSettings", "run_training"]
 
@@ -121,10 +124,20 @@ def run_training(
         )
         winner, reason = _decision(ranked, version, serves, settings)
         progress("reporting")
-        card = _judged_card(head.card, judgement)
+        card = _judged_card(head, judgement, prepared)
         report = page(
             Report(
-                card, prepared, trained, judgement, baseline, tuple(ranked), serves, winner, reason, settings
+                card,
+                prepared,
+                trained,
+                judgement,
+                baseline,
+                tuple(ranked),
+                serves,
+                winner,
+                reason,
+                settings,
+                _watched(shelf, name, serves),
             )
         )
         progress("storing")
@@ -185,16 +198,30 @@ def _head(
     return Head(card, finished.network, finished.calibration)
 
 
-def _judged_card(card: Card, judgement: Judgement) -> Card:
-    return card.model_copy(
+def _judged_card(head: Head, judgement: Judgement, prepared: Prepared) -> Card:
+    return head.card.model_copy(
         update={
             "metrics": dict(judgement.metrics),
             "confusion": judgement.confusion,
             "calibration_error": judgement.calibration_error,
             "bins": judgement.bins,
             "slices": judgement.slices,
+            "reference": reference_of(head, prepared),
         }
     )
+
+
+def _watched(shelf: Shelf, name: str, serves: str | None) -> Served | None:
+    """What the version that serves has seen, where it was watched and can be read."""
+    if serves is None:
+        return None
+    try:
+        card = shelf.load(name, serves).card
+    except ShelfError:
+        # The bake-off tells of it.
+        return None
+    windows = read_windows(shelf.folder, card)
+    return None if windows is None else Served(card, windows)
 
 
 def _decision(

@@ -80,11 +80,15 @@ class Seen:
 
     def holds(self, row: Row, max_distance: int) -> bool:
         """Whether the photo of a row, or a near copy of it, is among them."""
-        if _contains(self.digests, photo_digest(row.photo_id)):
+        return self.holds_photo(row.photo_id, row.phash, max_distance)
+
+    def holds_photo(self, photo_id: str, phash: int | None, max_distance: int) -> bool:
+        """Whether a photo, or a near copy of it, is among them."""
+        if _contains(self.digests, photo_digest(photo_id)):
             return True
-        if row.phash is None:
+        if phash is None:
             return False
-        return bool((np.bitwise_count(self.phashes ^ np.uint64(row.phash)) <= max_distance).any())
+        return bool((np.bitwise_count(self.phashes ^ np.uint64(phash)) <= max_distance).any())
 
 
 def _contains(ordered: Hashes, value: int) -> bool:

@@ -406,7 +406,7 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _identity(row: Row) -> tuple[str, str, bytes, tuple[tuple[str, str], ...], int]:
-    """Equal for equal rows alone."""
+    """Equal for equal rows alone; measures, of which nothing is learned, do not count."""
     whole = b"".join(np.asarray(vector, "<f4").tobytes() for vector in row.vectors)
     return (
         row.photo_id,

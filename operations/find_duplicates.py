@@ -8,7 +8,8 @@ from pydantic import Field
 from app.core.artifacts import Data, Vector
 from app.core.collection import Collection, Hit
 from app.core.filters import parsed
-from app.core.operation import Needs, Ref, Uses, operation
+from app.core.operation import Needs, Ref, operation
+from app.core.resource import Uses
 from app.core.target import REGION_PARAMS
 from operations import encode_crop
 from operations.phash import Params as HashParams
@@ -62,7 +63,7 @@ def needs(params: DuplicateParams, collection: Collection) -> Needs:
 @operation(
     params=DuplicateParams,
     needs=needs,
-    uses=Uses("collection", lambda params: params.collection, bind=with_its_target, vectors=("vector",)),
+    uses=Uses("collection", lambda params: params.collection, bind=with_its_target),
     batch=64,
     crop=encode_crop.crop_of,
     example=DuplicateParams(collection="photos"),

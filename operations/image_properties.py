@@ -97,12 +97,27 @@ def image_properties(crop: Sequence[Crop], params: Params) -> list[Properties]:
     return [_properties(each, params) for each in crop]
 
 
-def _properties(crop: Crop, params: Params) -> Properties:
+def brightness_of(crop: Crop) -> float:
+    """Mean luma, 0 to 255."""
+    return _mean(_scaled_and_luma(crop)[1])
+
+
+def _scaled_and_luma(crop: Crop) -> tuple[Pixels, Pixels]:
     import cv2
 
     pixels = scaled_to_fit(crop.pixels, MEASURED_SIDE).pixels
-    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    brightness = round(float(luma.mean()), 2)
+    return pixels, np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _mean(luma: Pixels) -> float:
+    return round(float(luma.mean()), 2)
+
+
+def _properties(crop: Crop, params: Params) -> Properties:
+    import cv2
+
+    pixels, luma = _scaled_and_luma(crop)
+    brightness = _mean(luma)
     sharpness = round(float(cv2.Laplacian(luma, cv2.CV_64F).var()), 2)
     info = crop.image.info
     return Properties(

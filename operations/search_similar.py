@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import Field
 
 from app.core.artifacts import Data, Vector
-from app.core.collection import Collection, Hit
+from app.core.collection import VECTOR, Collection, Hit
 from app.core.filters import FilterJson, parsed
-from app.core.operation import OUTSIDE_KEY, Needs, Uses, operation
+from app.core.operation import OUTSIDE_KEY, Needs, operation
+from app.core.resource import Uses
 from app.core.target import REGION_PARAMS, RegionParams, Target
 from operations import encode_crop
 
@@ -77,13 +78,13 @@ def with_its_target(params: CollectionParams, collection: Collection) -> Collect
 
 def embedded_alike(params: CollectionParams, collection: Collection) -> Needs:
     """The vectors of the task's regions, made as those of the collection."""
-    return {"vector": collection.embedding(params.model_dump(mode="json", include=set(REGION_PARAMS)))}
+    return {VECTOR: collection.embedding(params.model_dump(mode="json", include=set(REGION_PARAMS)))}
 
 
 @operation(
     params=SearchParams,
     needs=embedded_alike,
-    uses=Uses("collection", lambda params: params.collection, bind=with_its_target, vectors=("vector",)),
+    uses=Uses("collection", lambda params: params.collection, bind=with_its_target),
     batch=64,
     crop=encode_crop.crop_of,
     model_of="vector",

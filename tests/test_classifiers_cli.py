@@ -283,6 +283,62 @@ class TestVersions:
         assert result.exit_code == 1
         assert "No earlier version" in result.stderr
 
+    def test_drift_is_told(self, tmp_path, run, data):
+        from classifiers.card import Card
+        from classifiers.watch import Watch
+
+        rng = np.random.default_rng(0)
+        lines = [
+            {**each, "measures": {"brightness": rng.uniform(100, 140), "size": 640}} for each in rows(300)
+        ]
+        assert run("train", "--source", write(tmp_path / "rows.jsonl", lines)).exit_code == 0
+
+        def last_line() -> str:
+            return str(run("show", "rows").stdout.splitlines()[-1])
+
+        (shown,) = json.loads(run("show", "rows", "--json").stdout)
+        assert (shown["drift"]["state"], shown["drift"]["seen"]) == ("collecting", 0)
+        assert last_line() == "Drift: collecting; no server has told yet what the version was asked"
+        serving = Card.model_validate(shown["card"])
+        assert serving.reference is not None
+
+        def ask(count: int, brightness: tuple[int, int]) -> None:
+            watch = Watch(data / "classifiers")
+            for _ in range(count):
+                score = rng.choice(serving.reference.measures["score"].values)
+                watch.observe(serving, {"brightness": rng.uniform(*brightness), "size": 640}, score)
+            watch.close()
+
+        ask(30, (100, 140))
+        assert last_line() == "Drift: collecting: 30 of the 100 images that are needed"
+        ask(170, (100, 140))
+        assert last_line().startswith("Drift: steady over the last 200 of 200 images since ")
+        ask(500, (20, 60))
+        assert re.search(
+            r"^Drift: drifting over the last 500 of 700 images since \S+ \S+ UTC; "
+            r"brightness was 1\d\d\S* and is [34]\d\S* in the middle \(PSI \d+\.\d\d, p \d\S*\)$",
+            last_line(),
+        )
+        (shown,) = json.loads(run("show", "rows", "--json").stdout)
+        assert shown["drift"]["measures"]["brightness"]["state"] == "drifting"
+        assert shown["drift"]["measures"]["size"]["state"] == "steady"
+
+    def test_drift_of_a_version_that_kept_no_reference(self, tmp_path, run, data):
+        from classifiers.shelf import Shelf
+        from classifiers.watch import Watch
+        from tests.heads import put_head
+
+        shelf = Shelf(data / "classifiers")
+        old = put_head(shelf, "rows")
+        watch = Watch(shelf.folder)
+        watch.observe(old, {}, 0.5)
+        watch.close()
+        assert "unknown over the last 1 of 1 images" in run("show", "rows").stdout
+        write(tmp_path / "rows.jsonl", rows())
+        assert run("train", "--source", tmp_path / "rows.jsonl", "--no-promote").exit_code == 0
+        drifts = [each["drift"] for each in json.loads(run("show", "rows", "--json").stdout)]
+        assert [drift and drift["state"] for drift in drifts] == ["unknown", None]
+
     def test_what_is_not_there(self, run):
         assert run("list").stdout.startswith("No classifiers are here.")
         assert json.loads(run("list", "--json").stdout) == []
@@ -359,6 +415,8 @@ class TestFolder:
         assert "damaged or incomplete" in told["cat/half.jpg"]
         assert found.rows[0].phash is not None
         assert found.rows[0].slices == {"format": "PNG"}
+        assert set(found.rows[0].measures) == {"brightness", "size"}
+        assert found.rows[0].measures["size"] == 34.64
         assert found.rows[0].vectors[0].shape == (2020,)
 
     def test_where_no_person_is_the_image_is_taken_whole(self, folder, url, data):
@@ -410,6 +468,8 @@ class TestFolder:
             if known is not None:
                 np.testing.assert_array_equal(each.vectors[0], known)
                 assert each.phash is not None
+        measures = {each.photo_id: each.measures for each in before.rows}
+        assert measures["dog/3.png"] == {each.photo_id: each.measures for each in after.rows}["dog/3.png"]
 
 
 class Scripted:
@@ -425,7 +485,9 @@ class Scripted:
         return answer
 
 
-def answer(space: str = "s", error: str | None = None, box: Any = None) -> dict[str, Any]:
+def answer(
+    space: str = "s", error: str | None = None, box: Any = None, *, measured: bool = True
+) -> dict[str, Any]:
     result = {
         "status": "success" if error is None else "error",
         "error_code": error,
@@ -435,7 +497,14 @@ def answer(space: str = "s", error: str | None = None, box: Any = None) -> dict[
         "cropped_image_bbox": box,
     }
     hashed = {"status": "success", "error_code": None, "data": {"phash": "00000000000000ff"}}
-    return {"results": {"0": result, "phash": hashed}, "image": {"format": "PNG"}}
+    properties = {
+        "status": "success" if measured else "error",
+        "error_code": None if measured else "unsupported_operation",
+        "data": {"brightness": 120.5, "file": {"width": 40, "height": 90}} if measured else None,
+        "cropped_image_bbox": box,
+    }
+    results = {"0": result, "phash": hashed, "properties": properties}
+    return {"results": results, "image": {"format": "PNG"}}
 
 
 class Silent:
@@ -489,6 +558,34 @@ class TestEmbedder:
         assert (list(done.files), done.without_region, done.failed) == (["cat/1.png"], 1, 0)
         assert self.watcher.told == []
 
+    def test_the_region_is_measured(self, embed):
+        whole = embed(answer(), answer(measured=False))
+        assert [each.measures for each in whole.files.values()] == [{"brightness": 120.5, "size": 60.0}, {}]
+        boxed = answer(box=[10, 20, 26, 24])
+        face = embed(boxed, boxed, target="prominent_face")
+        assert {each.measures["size"] for each in face.files.values()} == {8.0}
+
+    def test_what_is_measured_is_what_is_embedded(self, folder, data):
+        asked: list[Any] = []
+
+        class Listening(Scripted):
+            async def analyze(self, image: Path, tasks: Any) -> dict[str, Any]:
+                asked.extend(tasks)
+                return await super().analyze(image, tasks)
+
+        cache = VectorCache(data / "vectors.sqlite")
+        params = {"face_context": "whole_image", "size": 3}
+        server: Any = Listening(answer(box=[0, 0, 1, 1]))
+        embedder = Embedder(server, [Embedding(HOG, params)], "prominent_face", cache, workers=1)
+        asyncio.run(embedder.embed(folder, ["cat/0.png"], Silent()))
+        cache.close()
+        (measuring,) = (each["params"] for each in asked if each["type"] == "image_properties")
+        assert measuring == {
+            "target": "prominent_face",
+            "crop_format": "none",
+            "face_context": "whole_image",
+        }
+
     def test_crops_are_not_kept(self, embed):
         boxed = answer(box=[0, 0, 1, 1])
         assert embed(boxed, boxed, target="prominent_face").whole_instead == 0
@@ -498,7 +595,12 @@ class TestEmbedder:
 
 
 class TestVectorCache:
-    ENTRY = Entry([np.array([1, 2], np.float32), np.array([3], np.float32)], 2**64 - 1, {"format": "PNG"})
+    ENTRY = Entry(
+        [np.array([1, 2], np.float32), np.array([3], np.float32)],
+        2**64 - 1,
+        {"format": "PNG"},
+        {"brightness": 120.5},
+    )
 
     def test_what_was_put_is_got(self, tmp_path):
         cache = VectorCache(tmp_path / "new" / "vectors.sqlite")
@@ -508,9 +610,26 @@ class TestVectorCache:
         assert found is not None
         assert [each.tolist() for each in found.vectors] == [[1, 2], [3]]
         assert (found.phash, found.slices) == (2**64 - 1, {"format": "PNG"})
+        assert found.measures == {"brightness": 120.5}
         assert (cache.get("a", "y"), cache.get("c", "x")) == (None, None)
         cache.close()
         again = VectorCache(tmp_path / "new" / "vectors.sqlite")
+        assert again.get("a", "x") is not None
+        again.close()
+
+    def test_a_cache_of_an_old_shape_is_made_anew(self, tmp_path):
+        import sqlite3
+
+        file = tmp_path / "vectors.sqlite"
+        with sqlite3.connect(file) as connection:
+            connection.execute("create table vectors (sha256 text, asked text, numbers blob)")
+            connection.execute("insert into vectors values ('a', 'x', 'old')")
+        connection.close()
+        cache = VectorCache(file)
+        assert cache.get("a", "x") is None
+        cache.put("a", "x", self.ENTRY)
+        cache.close()
+        again = VectorCache(file)
         assert again.get("a", "x") is not None
         again.close()
 
@@ -541,6 +660,7 @@ class TestVectorCache:
             ("d", "sizes", "{"),
             ("e", "phash", "zz"),
             ("f", "sizes", '["x"]'),
+            ("g", "measures", "{"),
         ):
             cache.put(sha256, "x", self.ENTRY)
             with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:

@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 _TASKS: pydantic.TypeAdapter[list[TaskRequest]] = pydantic.TypeAdapter(Tasks)
 JSON_BODY_MAX_BYTES = 1_000_000
-_SHOWN_NAME = 255
+SHOWN_NAME = 255
 
 
 class Upload(NamedTuple):
@@ -75,7 +75,7 @@ async def upload_body(request: Request[Any, Any, Any], max_image_bytes: int) -> 
     async with form_of(request, ("image_file", "tasks_json")) as form:
         image = single(form, "image_file")
         data = await file_of(image, "image_file", max_image_bytes)
-        return Upload(image.filename[:_SHOWN_NAME], data, _tasks(await text_of(form, "tasks_json")))
+        return Upload(image.filename[:SHOWN_NAME], data, tasks_of(await text_of(form, "tasks_json")))
 
 
 @asynccontextmanager
@@ -144,16 +144,15 @@ async def text_of(form: Mapping[str, list[Any]], name: str) -> str | bytes:
     Raises:
         MalformedRequest: there is none, or several, or it is over the limit of a JSON body.
     """
-    text: Any = single(form, name)
-    if isinstance(text, UploadFile):
-        text = await text.read(JSON_BODY_MAX_BYTES + 1)
+    part = single(form, name)
+    text: str | bytes = await part.read(JSON_BODY_MAX_BYTES + 1) if isinstance(part, UploadFile) else part
     if len(text) > JSON_BODY_MAX_BYTES:
         raise MalformedRequest(f"{name}: is over {JSON_BODY_MAX_BYTES:,} bytes")
-    return text  # type: ignore[no-any-return]
+    return text
 
 
-def unique_tasks(tasks: Sequence[TaskRequest]) -> list[Task]:
-    """The tasks for the resolver.
+def unique_tasks(tasks: Sequence[TaskRequest], field: str = "tasks") -> list[Task]:
+    """The tasks for the resolver; `field` is what a message calls them.
 
     Raises:
         MalformedRequest: two have one operation_id.
@@ -162,7 +161,7 @@ def unique_tasks(tasks: Sequence[TaskRequest]) -> list[Task]:
     for task in tasks:
         if task.operation_id in seen:
             raise MalformedRequest(
-                f"tasks: duplicate operation_id '{task.operation_id}'; each must be unique"
+                f"{field}: duplicate operation_id '{task.operation_id}'; each must be unique"
             )
         seen.add(task.operation_id)
     return [Task(task.operation_id, task.type, task.params or {}) for task in tasks]
@@ -182,7 +181,12 @@ async def _form(request: Request[Any, Any, Any], known: Sequence[str]) -> dict[s
         ) from None
 
 
-def _tasks(text: str | bytes) -> list[TaskRequest]:
+def tasks_of(text: str | bytes) -> list[TaskRequest]:
+    """The tasks of a form.
+
+    Raises:
+        MalformedRequest: they are not of their form.
+    """
     try:
         return _TASKS.validate_python(parsed(text, "tasks_json"))
     except pydantic.ValidationError as error:

@@ -31,7 +31,7 @@ from app.api.request_id import request_id
 from app.api.room import Room
 from app.api.searching import Sought, found
 from app.core.errors import ItemNotFound
-from app.index.storage import CollectionRecord, Item, ItemSummary
+from app.index.storage import CollectionRecord, Item, ItemRegion, ItemSummary
 
 _ITEM_PATH = re.compile(r".*?/+index/+[^/]+/+items/(.*)", re.DOTALL)
 
@@ -41,6 +41,7 @@ _ITEM_PATH = re.compile(r".*?/+index/+[^/]+/+items/(.*)", re.DOTALL)
     status_code=201,
     summary="Make a collection",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(CollectionAnswer, 400, 409, 503, success=201),
 )
 async def create_collection(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:
@@ -50,7 +51,13 @@ async def create_collection(request: Request[Any, Any, Any], room: NamedDependen
     return json_response(_collection(record), 201)
 
 
-@get("/index/", summary="List the collections", tags=["index"], responses=documented(CollectionsAnswer, 503))
+@get(
+    "/index/",
+    summary="List the collections",
+    tags=["index"],
+    opt={"scope": "index"},
+    responses=documented(CollectionsAnswer, 503),
+)
 async def list_collections(room: NamedDependency[Room]) -> Response[bytes]:
     records = await room.index.call(room.index.storage.collections)
     return json_response({"collections": [_collection(record) for record in records]})
@@ -60,6 +67,7 @@ async def list_collections(room: NamedDependency[Room]) -> Response[bytes]:
     "/index/{collection:str}/",
     summary="Describe a collection",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(CollectionAnswer, 404, 503),
 )
 async def describe_collection(collection: FromPath[str], room: NamedDependency[Room]) -> Response[bytes]:
@@ -71,6 +79,7 @@ async def describe_collection(collection: FromPath[str], room: NamedDependency[R
     status_code=200,
     summary="Delete a collection with all of its items",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(DeletedAnswer, 404, 503),
 )
 async def delete_collection(collection: FromPath[str], room: NamedDependency[Room]) -> Response[bytes]:
@@ -84,6 +93,7 @@ async def delete_collection(collection: FromPath[str], room: NamedDependency[Roo
     request_max_body_size=ITEMS_FORM_MAX_BYTES,
     summary="Add images or vectors",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(AddedAnswer, 400, 404, 413, 503),
 )
 async def add_items(
@@ -102,6 +112,7 @@ async def add_items(
     "/index/{collection:str}/items/",
     summary="List the items",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(ItemsAnswer, 400, 404, 503),
 )
 async def list_items(
@@ -109,17 +120,32 @@ async def list_items(
     room: NamedDependency[Room],
     after: Annotated[str | None, QueryParameter(description="The id after which the page begins.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1000, description="The most items of a page.")] = 100,
+    vectors: Annotated[
+        bool,
+        QueryParameter(
+            description="Whether to show the vectors; a page of long or many ones has fewer items."
+        ),
+    ] = False,
 ) -> Response[bytes]:
-    listed = await room.index.call(room.index.storage.items, collection, after, limit + 1)
-    page = listed[:limit]
-    following = page[-1].id if len(listed) > limit else None
-    return json_response({"items": [_listed(summary) for summary in page], "next": following})
+    storage = room.index.storage
+    if vectors:
+        page = await room.index.call(storage.vectors, collection, after, limit)
+        items = [
+            _listed(summary) | {"vectors": _regions(regions, vectors=True)} for summary, regions in page.items
+        ]
+        more, space = page.more, page.space
+    else:
+        listed = await room.index.call(storage.items, collection, after, limit + 1)
+        items = [_listed(summary) for summary in listed[:limit]]
+        more, space = len(listed) > limit, None
+    return json_response({"items": items, "next": items[-1]["id"] if more else None, "space": space})
 
 
 @get(
     "/index/{collection:str}/items/{item_id:path}",
     summary="Show an item",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(ItemAnswer, 400, 404, 503),
 )
 async def show_item(
@@ -138,6 +164,7 @@ async def show_item(
     status_code=200,
     summary="Delete an item",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(DeletedAnswer, 404, 503),
 )
 async def delete_item(
@@ -158,6 +185,7 @@ async def delete_item(
     status_code=200,
     summary="Search by an image, a text, an item or a vector",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(SearchAnswer, 400, 404, 409, 413, 503),
 )
 async def search(
@@ -219,6 +247,7 @@ def _listed(summary: ItemSummary) -> dict[str, Any]:
         "height": summary.height,
         "regions": summary.regions,
         "added_at": summary.added_at,
+        "vectors": None,
     }
 
 
@@ -231,12 +260,16 @@ def _item(item: Item, vectors: bool) -> dict[str, Any]:
         "height": item.height,
         "added_at": item.added_at,
         "thumbnail_base64": base64.b64encode(item.thumbnail).decode() if item.thumbnail else None,
-        "regions": [
-            {
-                "bbox": None if region.bbox is None else list(region.bbox),
-                "phash": None if region.phash is None else f"{region.phash:016x}",
-                "vector": region.vector if vectors else None,
-            }
-            for region in item.regions
-        ],
+        "regions": _regions(item.regions, vectors=vectors),
     }
+
+
+def _regions(regions: Sequence[ItemRegion], *, vectors: bool) -> list[dict[str, Any]]:
+    return [
+        {
+            "bbox": None if region.bbox is None else list(region.bbox),
+            "phash": None if region.phash is None else f"{region.phash:016x}",
+            "vector": region.vector if vectors else None,
+        }
+        for region in regions
+    ]

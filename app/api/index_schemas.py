@@ -229,6 +229,15 @@ class AddedAnswer(_Answer):
     request_id: str
 
 
+class ItemRegionAnswer(_Answer):
+    bbox: list[int] | None
+    """Null for the whole image."""
+    phash: str | None
+    """The perceptual hash of its pixels, 16 hex digits."""
+    vector: list[float] | None
+    """With `vectors=true`."""
+
+
 class ListedItem(_Answer):
     id: str
     metadata: dict[str, Any]
@@ -238,6 +247,8 @@ class ListedItem(_Answer):
     regions: int
     """How many vectors it has."""
     added_at: str
+    vectors: list[ItemRegionAnswer] | None
+    """With `vectors=true`, each with what it stands for; else null."""
 
 
 class ItemsAnswer(_Answer):
@@ -245,15 +256,8 @@ class ItemsAnswer(_Answer):
     """In order of their ids."""
     next: str | None
     """The `after` of the next page; null on the last one."""
-
-
-class ItemRegionAnswer(_Answer):
-    bbox: list[int] | None
-    """Null for the whole image."""
-    phash: str | None
-    """The perceptual hash of its pixels, 16 hex digits."""
-    vector: list[float] | None
-    """With `vectors=true`."""
+    space: str | None
+    """With `vectors=true`, that of the vectors."""
 
 
 class ItemAnswer(_Answer):

@@ -21,6 +21,9 @@ from app.core.errors import (
     UnsupportedOperation,
     UnsupportedTarget,
 )
+from app.core.geometry import Box
+from app.core.target import REGION_PARAMS
+from classifiers.measures import BRIGHTNESS, SIZE, size_of
 from classifiers.rows import Embedding, SourceError, Values
 from classifiers.sources.targets import WHOLE_IMAGE
 
@@ -31,6 +34,7 @@ _SAME_FOR_ALL = tuple(
     error.code for error in (ModelUnavailable, UnsupportedOperation, UnsupportedTarget, InvalidParams)
 )
 _HASH = "phash"
+_PROPERTIES = "properties"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +45,7 @@ class Embedded:
     vectors: Sequence[Values]
     phash: int | None
     slices: Mapping[str, str]
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -127,7 +132,7 @@ class Embedder:
             file = await asyncio.to_thread(read, folder, path)
             known = self._known(file.sha256)
             if known is not None:
-                return Embedded(file.sha256, known.vectors, known.phash, known.slices)
+                return Embedded(file.sha256, known.vectors, known.phash, known.slices, known.measures)
             answer = await self.server.analyze(folder / path, self._tasks())
             if _codes(answer) & {DeadlineExceeded.code}:
                 # What the engines took to load is not taken again.
@@ -150,7 +155,14 @@ class Embedder:
             {"operation_id": str(number), "type": each.operation, "params": {**shared, **each.params}}
             for number, each in enumerate(self.embeddings)
         ]
-        return [*tasks, {"operation_id": _HASH, "type": "hash_perceptual"}]
+        # What the first embedding looks at is what is measured.
+        params = self.embeddings[0].params
+        region = {name: params[name] for name in REGION_PARAMS if name in params}
+        return [
+            *tasks,
+            {"operation_id": _HASH, "type": "hash_perceptual"},
+            {"operation_id": _PROPERTIES, "type": "image_properties", "params": {**shared, **region}},
+        ]
 
     def _of_answer(self, sha256: str, answer: dict[str, Any], done: EmbeddedFiles) -> Embedded | None:
         vectors = []
@@ -167,9 +179,10 @@ class Embedder:
         hashed = answer["results"][_HASH]
         phash = int(hashed["data"]["phash"], 16) if hashed["status"] == "success" else None
         slices = {"format": answer["image"]["format"]}
+        measures = _measures(answer["results"][_PROPERTIES])
         if self.target == WHOLE_IMAGE:
-            self.cache.put(sha256, self._asked(), Entry(vectors, phash, slices))
-        return Embedded(sha256, vectors, phash, slices)
+            self.cache.put(sha256, self._asked(), Entry(vectors, phash, slices, measures))
+        return Embedded(sha256, vectors, phash, slices, measures)
 
     def _check(self, embedding: Embedding, result: dict[str, Any]) -> None:
         if result["error_code"] in _SAME_FOR_ALL:
@@ -201,6 +214,16 @@ class Embedder:
     def _asked(self) -> str:
         """What the vectors depend on beside the image."""
         return json.dumps([*map(asdict, self.embeddings), *self._spaces], sort_keys=True)
+
+
+def _measures(result: dict[str, Any]) -> dict[str, float]:
+    """Of the region, as a server measures what it classifies; none from one that cannot."""
+    if result["status"] != "success":
+        return {}
+    properties = result["data"]
+    file = properties["file"]
+    box = Box(*(result["cropped_image_bbox"] or (0, 0, file["width"], file["height"])))
+    return {BRIGHTNESS: properties["brightness"], SIZE: size_of(box.width, box.height)}
 
 
 class _FileFailed(Exception):

@@ -122,7 +122,9 @@ class FolderSource:
             found = done.files[path]
             class_, *within = path.split("/")
             slices = {**found.slices, **({"folder": within[0]} if len(within) > 1 else {})}
-            assembly.add(Found(path, path, class_, found.vectors, done.spaces, found.phash, slices))
+            assembly.add(
+                Found(path, path, class_, found.vectors, done.spaces, found.phash, slices, found.measures)
+            )
         region = self._target.replace("_", " ")
         notes = (
             (collection.loose, "in no folder of a class"),

@@ -15,6 +15,10 @@ class Bar:
         self._bars = bars
         self._task = task
 
+    def expect(self, total: int) -> None:
+        """Say how many there are, where that was not known before."""
+        self._bars.update(self._task, total=total)
+
     def seen(self) -> None:
         self._bars.advance(self._task)
 

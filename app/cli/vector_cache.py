@@ -4,7 +4,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ import numpy as np
 from classifiers.rows import Values
 
 _BUSY_SECONDS = 5
+# Raised when the table changes: one of another shape is made anew.
+_SHAPE = 1
 _TABLE = """
-create table if not exists vectors (
+create table vectors (
     sha256 text, asked text, sizes text not null, numbers blob not null, phash text, slices text not null,
-    primary key (sha256, asked)
+    measures text not null, primary key (sha256, asked)
 ) without rowid
 """
 
@@ -27,6 +29,7 @@ class Entry:
     vectors: Sequence[Values]
     phash: int | None
     slices: Mapping[str, str]
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 class VectorCache:
@@ -45,8 +48,9 @@ class VectorCache:
             self._connection = sqlite3.connect(
                 file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            for statement in ("pragma journal_mode = wal", "pragma synchronous = off", _TABLE):
+            for statement in ("pragma journal_mode = wal", "pragma synchronous = off"):
                 self._connection.execute(statement)
+            _shape(self._connection)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -63,7 +67,7 @@ class VectorCache:
             return None
         with contextlib.suppress(sqlite3.Error, ValueError):
             found = self._connection.execute(
-                "select sizes, numbers, phash, slices from vectors where sha256 = ? and asked = ?",
+                "select sizes, numbers, phash, slices, measures from vectors where sha256 = ? and asked = ?",
                 (sha256, asked),
             ).fetchone()
             return None if found is None else _entry(*found)
@@ -78,16 +82,31 @@ class VectorCache:
         # A full disk, say, or a file that is none of SQLite's.
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute(
-                "insert or replace into vectors values (?, ?, ?, ?, ?, ?)",
-                (sha256, asked, sizes, numbers, phash, json.dumps(dict(entry.slices))),
+                "insert or replace into vectors values (?, ?, ?, ?, ?, ?, ?)",
+                (sha256, asked, sizes, numbers, phash, _json(entry.slices), _json(entry.measures)),
             )
 
 
-def _entry(sizes: str, numbers: bytes, phash: str | None, slices: str) -> Entry:
+def _shape(connection: sqlite3.Connection) -> None:
+    """Make the table, in the place of one that an earlier version of this program made."""
+    connection.execute("begin immediate")
+    with connection:
+        if connection.execute("pragma user_version").fetchone() != (_SHAPE,):
+            connection.execute("drop table if exists vectors")
+            connection.execute(_TABLE)
+            connection.execute(f"pragma user_version = {_SHAPE}")
+
+
+def _json(values: Mapping[str, str] | Mapping[str, float]) -> str:
+    return json.dumps(dict(values))
+
+
+def _entry(sizes: str, numbers: bytes, phash: str | None, slices: str, measures: str) -> Entry:
     """Raises ValueError: it is not what was put."""
     ends = np.cumsum(np.array(json.loads(sizes), np.int64))
     values = np.frombuffer(numbers, np.float32)
     if len(ends) == 0 or ends[-1] != len(values):
         raise ValueError("the sizes are not those of the numbers")
     vectors = np.split(values, ends[:-1])
-    return Entry(vectors, None if phash is None else int(phash, 16), json.loads(slices))
+    hashed = None if phash is None else int(phash, 16)
+    return Entry(vectors, hashed, json.loads(slices), json.loads(measures))

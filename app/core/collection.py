@@ -6,7 +6,11 @@ from typing import Any, NamedTuple, Protocol
 from app.core.artifacts import Vector
 from app.core.filters import Filter
 from app.core.geometry import Box
-from app.core.operation import Ref, Resource
+from app.core.operation import Ref
+from app.core.resource import Resource
+
+# The name of the need that takes the vectors to search with.
+VECTOR = "vector"
 
 
 class Hit(NamedTuple):
@@ -28,6 +32,10 @@ class Collection(Resource, Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def space(self) -> str | None:
+        """That of its vectors; None as long as it has none."""
 
     def embedding(self, chosen: Mapping[str, Any] = ...) -> Ref:
         """What embeds an image as the collection's own items were.

@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from app.core.artifacts import Region, Vector
 from app.core.errors import RegistryError, TaskError
 from app.core.key import digest
+from app.core.resource import Uses
 from app.core.weights import Placement, Weights
 
 
@@ -189,40 +190,6 @@ class Gathered:
 
 Source = ImageRef | TaskRef | Ref | Given | Gathered
 Needs = Mapping[str, Source]
-
-
-class Resource(Protocol):
-    """Something that the server keeps for its operations and that changes while it runs: a collection of
-    vectors, a trained head."""
-
-    @property
-    def state(self) -> str:
-        """What a result's key says of it: another one after every change."""
-
-    @property
-    def space(self) -> str | None:
-        """The space in which the vectors that it is given must lie; None where any will do."""
-
-
-@dataclass(frozen=True)
-class Uses:
-    """That an operation works with a resource, which its params name.
-
-    Args:
-        kind: of the resource, and the name under which `run` takes it.
-        name: which of that kind, from the params.
-        bind: the params with what the resource decides filled in. Applied twice it changes nothing more.
-        vectors: the needs whose vectors must lie in the space of the resource.
-    """
-
-    kind: str
-    name: Callable[[Any], str]
-    bind: "Callable[[Any, Any], Params]" = lambda params, _: params
-    vectors: tuple[str, ...] = ()
-
-
-Resources = Mapping[tuple[str, str], Resource | TaskError]
-"""The resources that a request's tasks name, by kind and name; where there is none, the reason."""
 
 
 @dataclass(frozen=True, slots=True)

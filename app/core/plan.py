@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.core.errors import Fault
-from app.core.operation import Chosen, Operation, Params, Resource
+from app.core.operation import Chosen, Operation, Params
+from app.core.resource import Resource
 
 IMAGE_NODE = "image"
 
@@ -34,7 +35,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """A client's task: the nodes that answer it, or the fault for which it was refused."""
+    """A client's task: the nodes that answer it, or the fault for which it was refused.
+
+    `warnings` are what the client should know of how it was planned.
+    """
 
     operation_id: str
     type: str
@@ -43,6 +47,7 @@ class PlannedTask:
     node: str | None = None
     crop: str | None = None
     fault: Fault | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_plural(self) -> bool:

@@ -35,14 +35,13 @@ from app.core.operation import (
     Operation,
     Params,
     Ref,
-    Resource,
-    Resources,
     Source,
     TaskRef,
     Wanted,
 )
 from app.core.plan import IMAGE_NODE, Node, Plan, PlannedTask
 from app.core.registry import Registry
+from app.core.resource import Resource, Resources
 from app.core.target import target_forms
 from app.core.wording import explain, quoted, shortened
 
@@ -181,7 +180,8 @@ class _Resolution:
     def _resolve(self, task: Task) -> PlannedTask:
         try:
             operation = self._registry.find(task.type)
-            params, _ = self._bound(operation, validated(operation, task.params))
+            given = validated(operation, task.params)
+            params, resource = self._bound(operation, given)
             node = self._add(Ref(operation, params))
             shown = operation.crop(params) if operation.crop else None
             crop = self._add(shown) if shown else None
@@ -196,7 +196,9 @@ class _Resolution:
             log.error("the needs of %s cannot be resolved", task.type, exc_info=error)
             fault = Internal("The task cannot be planned; the server's log has the details.").fault()
             return PlannedTask(task.operation_id, task.type, fault=fault)
-        return PlannedTask(task.operation_id, task.type, operation, params, node, crop)
+        uses = operation.uses
+        warnings = () if uses is None else uses.warn(given, resource)
+        return PlannedTask(task.operation_id, task.type, operation, params, node, crop, warnings=warnings)
 
     def _add(self, source: ImageRef | TaskRef | Ref) -> str:
         """The id of the node that stands for a source, made if it is new."""
@@ -267,17 +269,15 @@ class _Resolution:
     def _check_resource(
         self, operation: Operation, params: Params, resource: Resource, inputs: Mapping[str, str]
     ) -> None:
-        """Vectors for a resource must lie in its space, however long ago it was made."""
+        """Vectors for a resource must lie in its spaces, however long ago it was made."""
         uses = operation.uses
-        if uses is None or resource.space is None:
-            return
         plan = Plan(self._nodes, ())
-        for name in uses.vectors:
-            if name in inputs and plan.space(inputs[name]) != resource.space:
+        for name, wanted in resource.spaces.items():
+            if uses is not None and name in inputs and plan.space(inputs[name]) != wanted:
                 raise SpaceMismatch(
-                    f"The {uses.kind} '{uses.name(params)}' holds vectors of the space {resource.space}; "
-                    f"this server now makes vectors of {plan.space(inputs[name])}. Fill a new one, or bring "
-                    "the weights back."
+                    f"The {uses.kind} '{shortened(uses.name(params))}' was made of vectors of the space "
+                    f"{wanted}; this server now makes vectors of {plan.space(inputs[name])}. Make it anew, "
+                    "or bring the weights back."
                 )
 
     def _check_spaces(self, needs: Mapping[str, Source], inputs: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.core.artifacts import Vector
-from app.core.collection import Hit
+from app.core.collection import VECTOR, Hit
 from app.core.errors import InvalidParams, UnsupportedOperation
 from app.core.filters import Filter
 from app.core.operation import Operation, Ref
@@ -163,6 +163,10 @@ class StoredCollection:
     @property
     def space(self) -> str | None:
         return self.record.space
+
+    @property
+    def spaces(self) -> Mapping[str, str]:
+        return {} if self.space is None else {VECTOR: self.space}
 
     @property
     def operation(self) -> Operation:

@@ -4,11 +4,10 @@ SQLite keeps what is added, and is the truth. Graphs in memory find the nearest 
 made again from the database, and a snapshot of each on the disk only makes the next start fast.
 """
 
-import difflib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,25 +15,22 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from app.core.collection import Hit
-from app.core.errors import (
-    CollectionExists,
-    CollectionNotFound,
-    IndexUnavailable,
-    ItemNotFound,
-    SpaceMismatch,
-)
+from app.core.errors import IndexUnavailable, ItemNotFound
 from app.core.filters import is_storable
-from app.core.wording import quoted, shortened
+from app.core.wording import quoted
 from app.index import sqlite
 from app.index.database import Database
 from app.index.items import checked_items
 from app.index.keeper import Keeper, Progress, Tuning
+from app.index.pages import fitting
 from app.index.pairs import Pairs
+from app.index.refusals import exists_already, made_anew, not_found, of_another_space
 from app.index.rows import Rows
 from app.index.search import Search
 from app.index.snapshots import Snapshots
 from app.index.sqlite import CollectionRow
 from app.index.storage import (
+    MAX_PAGE_NUMBERS,
     CollectionRecord,
     Declaration,
     Item,
@@ -45,6 +41,7 @@ from app.index.storage import (
     NewItem,
     Query,
     Storage,
+    VectorPage,
 )
 from app.index.structure import Structure
 from app.index.vectors import checked_regions, checked_units, normalized
@@ -101,7 +98,7 @@ class LocalStorage(Storage):
         with held.database.mutex:
             with held.database.writing() as connection:
                 if sqlite.collection(connection, declaration.name) is not None:
-                    raise CollectionExists(f"There is a collection '{shortened(declaration.name)}' already.")
+                    raise exists_already(declaration.name)
                 row = sqlite.create(connection, declaration)
             held.structures[row.name] = Structure(row.key, row.origin, None)
         return held.record(row)
@@ -132,10 +129,7 @@ class LocalStorage(Storage):
                 row = _find(connection, name)
                 _check_identity(row.origin, identity, name)
                 if row.space is not None and row.space != space:
-                    raise SpaceMismatch(
-                        f"The collection '{name}' holds vectors of {row.space}, these are of {space}. "
-                        "Make a new collection for them, or use the model that it was made with."
-                    )
+                    raise of_another_space(name, row.space, space)
                 vectors = checked_regions(items, row.dimensions)
                 if not items:
                     return []
@@ -152,10 +146,19 @@ class LocalStorage(Storage):
         return found
 
     def items(self, name: str, after: str | None = None, limit: int = 100) -> list[ItemSummary]:
-        # Ids are storable: those after a text are those after what of it is.
-        start = None if after is None else after.encode(errors="surrogatepass").decode(errors="replace")
         with self._opened().database.reading() as connection:
-            return sqlite.items(connection, _find(connection, name).key, start, limit)
+            return sqlite.items(connection, _find(connection, name).key, _storable_start(after), limit)
+
+    def vectors(
+        self, name: str, after: str | None = None, limit: int = 100, numbers: int = MAX_PAGE_NUMBERS
+    ) -> VectorPage:
+        with self._opened().database.reading() as connection:
+            row = _find(connection, name)
+            listed = sqlite.items(connection, row.key, _storable_start(after), limit + 1)
+            page = fitting(listed, row.dimensions, limit, numbers)
+            regions = sqlite.regions_between(connection, row.key, page[0].id, page[-1].id) if page else {}
+        items = tuple((summary, regions.get(summary.id, ())) for summary in page)
+        return VectorPage(row.space, items, len(page) < len(listed))
 
     def delete(self, name: str, item_ids: Sequence[str]) -> int:
         held = self._opened()
@@ -208,7 +211,7 @@ class LocalStorage(Storage):
         held = self._opened()
         structure = held.structures.get(name)
         if structure is None:
-            raise _not_found(name, held.structures)
+            raise not_found(name, held.structures)
         _check_identity(structure.identity, identity, name)
         held.keeper.load(structure)
         return held, structure
@@ -265,7 +268,7 @@ class _Held:
         """What was found, if the collection was not dropped meanwhile: then it may be a part of it only."""
         current = self.structures.get(name)
         if current is None:
-            raise _not_found(name, self.structures)
+            raise not_found(name, self.structures)
         _check_identity(current.identity, structure.identity, name)
         return found
 
@@ -333,19 +336,15 @@ def _held_by(owner: Path) -> str:
 def _find(connection: sqlite.Connection, name: str) -> CollectionRow:
     row = sqlite.collection(connection, name) if is_storable(name) else None
     if row is None:
-        raise _not_found(name, [known.name for known in sqlite.collections(connection)])
+        raise not_found(name, [known.name for known in sqlite.collections(connection)])
     return row
 
 
+def _storable_start(after: str | None) -> str | None:
+    """Ids are storable: those after a text are those after what of it is."""
+    return None if after is None else after.encode(errors="surrogatepass").decode(errors="replace")
+
+
 def _check_identity(identity: str, expected: str | None, name: str) -> None:
-    """Of two collections of one name, one after the other, only the one that is meant will do."""
     if expected is not None and identity != expected:
-        raise CollectionNotFound(
-            f"The collection '{shortened(name)}' was made anew meanwhile; send the request again."
-        )
-
-
-def _not_found(name: str, known: Iterable[str]) -> CollectionNotFound:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return CollectionNotFound(f"There is no collection '{shortened(name)}'.{hint}")
+        raise made_anew(name)

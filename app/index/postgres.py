@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -13,23 +13,20 @@ from psycopg import sql
 from psycopg.types.json import Json, Jsonb
 
 from app.core.collection import Hit
-from app.core.errors import (
-    CollectionExists,
-    CollectionNotFound,
-    IndexUnavailable,
-    ItemNotFound,
-    SpaceMismatch,
-)
+from app.core.errors import IndexUnavailable, ItemNotFound
 from app.core.filters import is_storable
-from app.core.wording import quoted, shortened
+from app.core.wording import quoted
 from app.index import postgres_search as searches
 from app.index import postgres_tables as layout
 from app.index.hashes import near_pairs as hash_pairs
 from app.index.items import checked_items
+from app.index.pages import fitting
 from app.index.postgres_database import Connection, Database
 from app.index.postgres_filters import attributes_of
 from app.index.postgres_tables import Tables
+from app.index.refusals import exists_already, made_anew, not_found, of_another_space
 from app.index.storage import (
+    MAX_PAGE_NUMBERS,
     CollectionRecord,
     Declaration,
     Item,
@@ -40,6 +37,7 @@ from app.index.storage import (
     NearHash,
     NewItem,
     Query,
+    VectorPage,
 )
 from app.index.vectors import checked, checked_regions, normalized
 
@@ -124,7 +122,7 @@ class PostgresStorage:
                 (declaration.name, declaration.operation, Json(dict(declaration.params)), space, space),
             ).fetchone()
             if row is None:
-                raise CollectionExists(f"There is a collection '{shortened(declaration.name)}' already.")
+                raise exists_already(declaration.name)
             stored = _Stored(*row)
             layout.create(connection, stored.tables)
             return stored.record
@@ -151,10 +149,7 @@ class PostgresStorage:
         def work(connection: Connection) -> tuple[list[bool], bool]:
             stored = _find(connection, name, identity, to_change=True)
             if stored.space is not None and stored.space != space:
-                raise SpaceMismatch(
-                    f"The collection '{name}' holds vectors of {stored.space}, these are of {space}. "
-                    "Make a new collection for them, or use the model that it was made with."
-                )
+                raise of_another_space(name, stored.space, space)
             matrix = checked_regions(items, stored.dimensions)
             if not items:
                 return [], False
@@ -190,36 +185,27 @@ class PostgresStorage:
             if row is None:
                 raise ItemNotFound(f"The collection '{name}' holds no item {quoted(item_id)}.")
             metadata, sha256, width, height, thumbnail, added_at = row
-            regions = tuple(
-                ItemRegion(_given(vector.to_numpy(), given), layout.box(bbox), layout.unsigned(phash))
-                for vector, given, bbox, phash in connection.execute(
-                    sql.SQL(
-                        "SELECT vector, given, bbox, phash FROM {} WHERE item_id = %s ORDER BY region"
-                    ).format(tables.regions),
-                    (item_id,),
-                )
-            )
+            regions = _regions(connection, tables, [item_id]).get(item_id, ())
             return Item(item_id, regions, metadata, sha256, width, height, thumbnail, _iso(added_at))
 
         return self._database.read(work)
 
     def items(self, name: str, after: str | None = None, limit: int = 100) -> list[ItemSummary]:
         def work(connection: Connection) -> list[ItemSummary]:
-            tables = _find(connection, name).tables
-            rows = connection.execute(
-                sql.SQL(
-                    """
-                    SELECT id, metadata, sha256, width, height,
-                           (SELECT count(*) FROM {regions} WHERE item_id = id), added_at
-                    FROM {items} WHERE %(after)s::text IS NULL OR id > %(after)s ORDER BY id LIMIT %(limit)s
-                    """
-                ).format(regions=tables.regions, items=tables.items),
-                {"after": None if after is None else _storable_start(after), "limit": limit},
-            )
-            return [
-                ItemSummary(item_id, metadata, sha256, width, height, regions, _iso(added_at))
-                for item_id, metadata, sha256, width, height, regions, added_at in rows
-            ]
+            return _listed(connection, _find(connection, name).tables, after, limit)
+
+        return self._database.read(work)
+
+    def vectors(
+        self, name: str, after: str | None = None, limit: int = 100, numbers: int = MAX_PAGE_NUMBERS
+    ) -> VectorPage:
+        def work(connection: Connection) -> VectorPage:
+            stored = _find(connection, name)
+            listed = _listed(connection, stored.tables, after, limit + 1)
+            page = fitting(listed, stored.dimensions, limit, numbers)
+            regions = _regions(connection, stored.tables, [summary.id for summary in page])
+            items = tuple((summary, regions.get(summary.id, ())) for summary in page)
+            return VectorPage(stored.space, items, len(page) < len(listed))
 
         return self._database.read(work)
 
@@ -325,14 +311,10 @@ def _find(
         row = connection.execute(statement, (name,)).fetchone()
     if row is None:
         names = [known for (known,) in connection.execute("SELECT name FROM collections ORDER BY name")]
-        near = get_close_matches(name, names, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise CollectionNotFound(f"There is no collection '{shortened(name)}'.{hint}")
+        raise not_found(name, names)
     stored = _Stored(*row)
     if identity not in (None, stored.identity):
-        raise CollectionNotFound(
-            f"The collection '{shortened(name)}' was made anew meanwhile; send the request again."
-        )
+        raise made_anew(name)
     return stored
 
 
@@ -361,6 +343,44 @@ def _pairs_after(
     connection: Connection, *, name: str, identity: str, min_score: float, last: searches.Place
 ) -> tuple[dict[tuple[Member, Member], float], searches.Place | None]:
     return searches.pairs_after(connection, _find(connection, name, identity).tables, min_score, last)
+
+
+def _listed(connection: Connection, tables: Tables, after: str | None, limit: int) -> list[ItemSummary]:
+    """The items after an id."""
+    rows = connection.execute(
+        sql.SQL(
+            """
+            SELECT id, metadata, sha256, width, height,
+                   (SELECT count(*) FROM {regions} WHERE item_id = id), added_at
+            FROM {items} WHERE %(after)s::text IS NULL OR id > %(after)s ORDER BY id LIMIT %(limit)s
+            """
+        ).format(regions=tables.regions, items=tables.items),
+        {"after": None if after is None else _storable_start(after), "limit": limit},
+    )
+    return [
+        ItemSummary(item_id, metadata, sha256, width, height, regions, _iso(added_at))
+        for item_id, metadata, sha256, width, height, regions, added_at in rows
+    ]
+
+
+def _regions(
+    connection: Connection, tables: Tables, item_ids: Sequence[str]
+) -> dict[str, tuple[ItemRegion, ...]]:
+    """The regions of those items that have any."""
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT item_id, vector, given, bbox, phash FROM {} WHERE item_id = ANY(%s) "
+            "ORDER BY item_id, region"
+        ).format(tables.regions),
+        (list(item_ids),),
+    )
+    return {
+        item_id: tuple(
+            ItemRegion(_given(vector.to_numpy(), given), layout.box(bbox), layout.unsigned(phash))
+            for _, vector, given, bbox, phash in of_item
+        )
+        for item_id, of_item in groupby(rows, key=lambda row: str(row[0]))
+    }
 
 
 def _delete(connection: Connection, tables: Tables, item_ids: Sequence[str]) -> tuple[int, set[str]]:

@@ -12,6 +12,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -253,10 +254,7 @@ def item(connection: Connection, key: int, item_id: str) -> Item | None:
         "SELECT vector, bbox, phash FROM regions JOIN vectors USING (label) WHERE item = ? ORDER BY region",
         (item_key,),
     )
-    regions = tuple(
-        ItemRegion(np.frombuffer(vector, np.float32), _box(bbox), None if phash is None else _unsigned(phash))
-        for vector, bbox, phash in rows
-    )
+    regions = tuple(_region(*row) for row in rows)
     return Item(item_id, regions, orjson.loads(metadata), sha256, width, height, thumbnail, added_at)
 
 
@@ -268,6 +266,22 @@ def items(connection: Connection, key: int, after: str | None, limit: int) -> li
         (key, after, limit),
     )
     return [ItemSummary(id_, orjson.loads(metadata), *rest) for id_, metadata, *rest in rows]
+
+
+def regions_between(
+    connection: Connection, key: int, first: str, last: str
+) -> dict[str, tuple[ItemRegion, ...]]:
+    """The regions of the items of a collection from one id to another, by the ids of those that have any."""
+    rows = connection.execute(
+        "SELECT id, vector, bbox, phash FROM items CROSS JOIN regions ON item = items.key"
+        " CROSS JOIN vectors USING (label)"
+        " WHERE items.collection = ? AND id BETWEEN ? AND ? ORDER BY id, region",
+        (key, first, last),
+    )
+    return {
+        id_: tuple(_region(*rest) for _, *rest in of_item)
+        for id_, of_item in groupby(rows, key=lambda row: str(row[0]))
+    }
 
 
 def regions(connection: Connection, labels: Iterable[int]) -> dict[int, RegionRow]:
@@ -411,6 +425,11 @@ def _portions(labels: Iterable[int]) -> Iterator[list[int]]:
 
 def _marks(values: Sequence[int]) -> str:
     return ",".join("?" * len(values))
+
+
+def _region(vector: bytes, bbox: str | None, phash: int | None) -> ItemRegion:
+    values = np.frombuffer(vector, np.float32)
+    return ItemRegion(values, _box(bbox), None if phash is None else _unsigned(phash))
 
 
 def _box(written: str | None) -> Box | None:

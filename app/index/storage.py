@@ -20,6 +20,8 @@ Matrix = NDArray[np.float32]
 MAX_HITS = 1000
 # pgvector's `vector` ends here, and no embedding in use is longer.
 MAX_DIMENSIONS = 16_000
+# In the vectors of a page of items: 512 vectors of 512. As JSON they take some megabytes.
+MAX_PAGE_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,18 @@ class ItemSummary:
     height: int | None
     regions: int
     added_at: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorPage:
+    """Items with their regions, as they all stood at one moment.
+
+    `space` is that of the vectors. `more` tells whether further items come after these.
+    """
+
+    space: str | None
+    items: tuple[tuple[ItemSummary, tuple[ItemRegion, ...]], ...]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +219,21 @@ class Storage(Protocol):
             CollectionNotFound
         """
 
+    def vectors(
+        self, name: str, after: str | None = None, limit: int = 100, numbers: int = MAX_PAGE_NUMBERS
+    ) -> VectorPage:
+        """Items with their vectors, in the order of `items`.
+
+        Args:
+            name: of the collection.
+            after: the id after which they begin.
+            limit: how many items there are at most.
+            numbers: how many numbers their vectors have at most together; one item comes in any case.
+
+        Raises:
+            CollectionNotFound
+        """
+
     def delete(self, name: str, item_ids: Sequence[str]) -> int:
         """Delete items, and tell how many of them were there.
 
@@ -254,6 +283,8 @@ class Storage(Protocol):
         self, name: str, max_distance: int, until: float | None = None
     ) -> list[tuple[Member, Member, int]]:
         """Pairs of regions of different items whose hashes differ in at most so many bits, each pair once.
+
+        They are at most the 50 nearest later regions of each.
 
         Raises:
             CollectionNotFound

@@ -25,6 +25,7 @@ class Found:
     spaces: Sequence[str | None]
     phash: int | None = None
     slices: Mapping[str, str] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Assembly:
@@ -88,6 +89,7 @@ class Assembly:
                 tuple(vector for vector in row.vectors if vector is not None),
                 row.phash,
                 row.slices,
+                row.measures,
             )
             for row, name in zip(self._found, names, strict=True)
         )

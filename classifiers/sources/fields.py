@@ -64,6 +64,18 @@ Slices = Annotated[dict[str, str], PlainValidator(_slices)]
 OperationName = Annotated[str, Field(pattern=OPERATION_NAME)]
 
 
+class MeasureFields(Fields):
+    """What was measured of a row's region."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    brightness: Annotated[float, Field(ge=0, le=255)] | None = None
+    size: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+    def measures(self) -> dict[str, float]:
+        return self.model_dump(exclude_none=True)
+
+
 class EmbeddingFields(Fields):
     """An operation, with params that are not at their defaults."""
 

@@ -4,8 +4,9 @@
 
 Further keys of a row: `embeddings` in place of `embedding`, an object of vectors by operation; `space`, or
 `spaces` by operation; `phash` (16 hexadecimal digits); `metadata` or `slices`, by which reports are broken
-down; `collection`. The first line may be settings: `target`, `embeddings` (operations, or objects with
-`operation` and `params`) and `spaces` in their order.
+down; `measures`, with which what a server is asked is compared later: `brightness` (mean luma, 0 to 255) and
+`size` (square root of the area in pixels); `collection`. The first line may be settings: `target`,
+`embeddings` (operations, or objects with `operation` and `params`) and `spaces` in their order.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from classifiers.sources.fields import (
     AnyLabel,
     EmbeddingFields,
     Fields,
+    MeasureFields,
     Name,
     Numbers,
     OperationName,
@@ -51,6 +53,7 @@ class _Row(Fields, extra="forbid"):
     phash: PerceptualHash | None = None
     metadata: Slices | None = None
     slices: Slices | None = None
+    measures: MeasureFields | None = None
     collection: Name | None = None
 
 
@@ -160,7 +163,10 @@ class JsonlSource:
         if name not in assemblies:
             assemblies[name] = Assembly(name, self._target or WHOLE_IMAGE, self._embeddings, self._spaces)
         slices = {**(row.metadata or {}), **(row.slices or {})}
-        assemblies[name].add(Found(place, row.photo_id, row.label, vectors, spaces, row.phash, slices))
+        measures = {} if row.measures is None else row.measures.measures()
+        assemblies[name].add(
+            Found(place, row.photo_id, row.label, vectors, spaces, row.phash, slices, measures)
+        )
 
     def _vectors(self, row: _Row, place: str) -> list[Values | None]:
         if row.embeddings is not None:

@@ -1,5 +1,6 @@
 """Whole runs: split, trained, judged, stored, promoted and told."""
 
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from classifiers import run as running
+from classifiers.card import Card, SampleCard
 from classifiers.head import stacked
 from classifiers.plots import Range, shown
 from classifiers.rows import Embedding, Row, TrainingSet
@@ -17,6 +20,7 @@ from classifiers.run import RunSummary, TrainingRefused, TrainingSettings, run_t
 from classifiers.shelf import Shelf
 from classifiers.split import drawn_side, photo_digest
 from classifiers.threshold import LeastPrecision
+from classifiers.watch import Watch
 from tests.classifiers.sets import digits, of_rows, two_labels
 
 QUICK = TrainingSettings(challengers=(), rounds=100)
@@ -242,6 +246,100 @@ def test_several_embeddings_are_read_side_by_side(shelf):
     assert summary.card.dimensions == (3, 5)
     found = shelf.current("two").probabilities(stacked([row.vectors for row in split_up.rows[:5]], (3, 5)))
     assert found.shape == (5, 2)
+
+
+# The reference, and what the version that served has seen
+
+
+def measured(rows: TrainingSet) -> TrainingSet:
+    """As a folder's rows are; a few could not be measured."""
+    rng = np.random.default_rng(9)
+    return of_rows(
+        row
+        if number % 50 == 0
+        else replace(row, measures={"brightness": rng.normal(120, 20), "size": 640.0, "age": 7.0})
+        for number, row in enumerate(rows.rows)
+    )
+
+
+def test_a_version_keeps_what_it_was_trained_on(shelf):
+    rows = measured(two_labels(2000))
+    card = run(shelf, rows).card
+    kept = card.reference.measures
+    assert set(kept) == {"brightness", "size", "score"}
+    assert [kept[name].of for name in ("brightness", "size")] == [1960, 1960]
+    assert len(kept["brightness"].values) == 512
+    assert set(kept["size"].values) == {640.0}
+    held_out = sum(card.data.sides["validation"].values()) + sum(card.data.sides["test"].values())
+    assert kept["score"].of == held_out < 1000
+    # The very head that is stored says them.
+    head = shelf.current("two")
+    sides = [drawn_side(photo_digest(row.photo_id), QUICK.validation, QUICK.test) for row in rows.rows]
+    given = [row.vectors for row, side in zip(rows.rows, sides, strict=True) if side != "train"]
+    said = head.probabilities(stacked(given, head.card.dimensions))[:, 1]
+    assert np.median(kept["score"].values) == pytest.approx(np.median(said), abs=0.005)
+    assert max(kept["score"].values) == pytest.approx(said.max(), abs=0.02)
+
+
+def test_of_several_labels_the_score_is_of_the_likeliest(shelf):
+    card = run_training(digits(), shelf, QUICK).card
+    assert list(card.reference.measures) == ["score"]
+    assert min(card.reference.measures["score"].values) > 0.1
+
+
+def test_a_card_without_a_reference_is_read(shelf):
+    card = run(shelf, two_labels()).card
+    old = card.model_dump(mode="json")
+    del old["reference"]
+    assert Card.model_validate_json(json.dumps(old)) == card.model_copy(update={"reference": None})
+
+
+@pytest.mark.parametrize(
+    "sample", [{"of": 2, "values": [2.0, 1.0]}, {"of": 0, "values": []}, {"of": 600, "values": [1.0] * 513}]
+)
+def test_a_sample_that_is_none_is_refused(sample):
+    with pytest.raises(ValidationError):
+        SampleCard.model_validate(sample)
+
+
+def test_measures_change_no_version(tmp_path):
+    one, other = (
+        run(Shelf(tmp_path / name), rows)
+        for name, rows in (("one", two_labels()), ("other", measured(two_labels())))
+    )
+    assert one.version == other.version
+    assert one.card.data == other.card.data
+
+
+def test_a_report_shows_the_drift_of_what_served(shelf):
+    first = run(shelf, measured(two_labels(600)))
+    assert "Reference" in first.report.read_text()
+    assert "Drift of the version that served" not in first.report.read_text()
+    watch = Watch(shelf.folder)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        watch.observe(first.card, {"brightness": rng.normal(60, 20), "size": 640.0}, rng.random())
+    watch.close()
+    second = run(shelf, measured(two_labels(600, 1)), 1)
+    text = second.report.read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    drift = text[text.index("Drift of the version that served") : text.index("Data and settings")]
+    assert first.version in drift
+    assert "was asked 200 times" in drift
+    assert "<td>brightness</td><td>drifting</td>" in drift
+    assert "<td>size</td><td>steady</td>" in drift
+    assert drift.count("<svg") == 3
+
+
+def test_windows_of_a_version_that_cannot_be_read_are_left(shelf):
+    first = run(shelf, two_labels())
+    (first.folder.parent / "watch.json").write_text("{")
+    assert "Drift of" not in run(shelf, two_labels(500), 1).report.read_text()
+    current = shelf.best("two")
+    (first.folder.parent / str(current) / "card.json").write_text("{}")
+    assert "Drift of" not in run(shelf, two_labels(600), 2).report.read_text()
 
 
 # The report

@@ -403,6 +403,8 @@ class TestJsonl:
             {**row("a", True, 1, 2), "phash": "00ff00ff00ff00ff", "metadata": {"camera": "x", "year": 2024}},
             b"  ",
             {**row(2, "no", 3, 4), "space": "clip-space", "slices": {"night": True, "place": None}},
+            {**row(3, "no", 3, 4), "measures": {"brightness": 120, "size": 640.5}},
+            {**row(4, "no", 3, 4), "measures": {"size": None, "brightness": 0}},
         )
         assert source.collections() == ["rows"]
         found = source.training_set("rows")
@@ -411,9 +413,20 @@ class TestJsonl:
             (Embedding(CLIP),),
             ("clip-space",),
         )
-        assert [each.label for each in found.rows] == ["positive", "negative"]
-        assert [each.phash for each in found.rows] == [0x00FF00FF00FF00FF, None]
-        assert [each.slices for each in found.rows] == [{"camera": "x", "year": "2024"}, {"night": "true"}]
+        assert [each.label for each in found.rows] == ["positive", *["negative"] * 3]
+        assert [each.phash for each in found.rows] == [0x00FF00FF00FF00FF, None, None, None]
+        assert [each.slices for each in found.rows] == [
+            {"camera": "x", "year": "2024"},
+            {"night": "true"},
+            {},
+            {},
+        ]
+        assert [each.measures for each in found.rows] == [
+            {},
+            {},
+            {"brightness": 120, "size": 640.5},
+            {"brightness": 0},
+        ]
 
     def test_several_embeddings_and_collections(self, write):
         embeddings = [{"operation": "embed_clip", "params": {"model": "ViT-B-16"}}, DINO]
@@ -470,6 +483,11 @@ class TestJsonl:
             ({**row(1, True, 1, 2), "phash": "xyz"}, "phash: must be 16 hexadecimal digits"),
             ({**row(1, True, 1, 2), "phash": "g" * 16}, "phash: must be hexadecimal digits"),
             ({**row(1, True, 1, 2), "metadata": {"a": []}}, "metadata: 'a' must be a string"),
+            ({**row(1, True, 1, 2), "measures": {"brightness": 256}}, "measures.brightness: Input should be"),
+            ({**row(1, True, 1, 2), "measures": {"size": 0}}, "measures.size: Input should be greater"),
+            ({**row(1, True, 1, 2), "measures": {"size": "1"}}, "measures.size: Input should be a valid"),
+            ({**row(1, True, 1, 2), "measures": {"age": 1}}, "measures.age: is not a known field"),
+            ({**row(1, True, 1, 2), "measures": [1]}, "measures: Input should be an object"),
             ({**row(1, True, 1, 2), "collection": {}}, "collection: must be an integer or a string"),
             ({**row(1, True, 1, 2), "embeddings": {}}, "has both embedding and embeddings"),
             (
@@ -532,7 +550,7 @@ class TestJsonl:
 
 
 def embedded(sha256: str, *numbers: float) -> Embedded:
-    return Embedded(sha256, (np.array(numbers, np.float32),), 1, {"format": "PNG"})
+    return Embedded(sha256, (np.array(numbers, np.float32),), 1, {"format": "PNG"}, {"size": 64.0})
 
 
 class TestFolder:
@@ -588,6 +606,7 @@ class TestFolder:
         assert found.rows[1].slices == {"format": "PNG", "folder": "2024"}
         assert found.spaces == ("space",)
         assert found.rows[0].phash == 1
+        assert found.rows[0].measures == {"size": 64.0}
         assert found.notes == ("Left out, not to be read or embedded: 2 files.",)
         assert told == []
         with pytest.raises(SourceError, match="no collection is called"):

@@ -1,7 +1,7 @@
 """What operations use of the server's own: named by params, looked up before the plan, part of the key."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -10,9 +10,10 @@ import pytest
 
 from app.core.artifacts import Crop, Vector
 from app.core.errors import CollectionNotFound, RegistryError
-from app.core.operation import IMAGE, OUTSIDE_KEY, EngineSpec, Needs, NoParams, Params, Ref, Uses, operation
+from app.core.operation import IMAGE, OUTSIDE_KEY, EngineSpec, Needs, NoParams, Params, Ref, operation
 from app.core.registry import Registry
 from app.core.resolver import Task, named_resources, resolve
+from app.core.resource import Uses
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
 from app.runtime.executor import Executor
@@ -50,6 +51,10 @@ class Shelf:
     label: str = "own"
     asked: list[str] = field(default_factory=list)
 
+    @property
+    def spaces(self) -> Mapping[str, str]:
+        return {} if self.space is None else {"vector": self.space}
+
 
 class ShelfParams(Params):
     shelf: Annotated[str, OUTSIDE_KEY]
@@ -62,6 +67,10 @@ def bound(params: ShelfParams, shelf: Shelf) -> ShelfParams:
     return params if params.label is not None else params.model_copy(update={"label": shelf.label})
 
 
+def told_of_the_label(params: ShelfParams, shelf: Shelf) -> tuple[str, ...]:
+    return () if params.label is None else (f"The label {params.label} is not the shelf's {shelf.label}.",)
+
+
 def from_the_shelf(params: ShelfParams, shelf: Shelf) -> Needs:
     return {"vector": Ref(embed, NoParams())}
 
@@ -69,7 +78,7 @@ def from_the_shelf(params: ShelfParams, shelf: Shelf) -> Needs:
 @operation(
     params=ShelfParams,
     needs=from_the_shelf,
-    uses=Uses("shelf", lambda params: params.shelf, bind=bound, vectors=("vector",)),
+    uses=Uses("shelf", lambda params: params.shelf, bind=bound, warn=told_of_the_label),
     example=ShelfParams(shelf="a"),
 )
 def look_up(vector: Sequence[Vector], params: ShelfParams, shelf: Shelf) -> list[str]:
@@ -121,6 +130,11 @@ def test_what_the_resource_decides_is_filled_in(pool):
     first, second, third = plan.tasks
     assert first.params.label == "own"
     assert first.node == second.node != third.node
+    assert [task.warnings for task in plan.tasks] == [
+        (),
+        ("The label own is not the shelf's own.",),
+        ("The label other is not the shelf's own.",),
+    ]
 
 
 def test_another_state_is_other_work(pool):
@@ -161,9 +175,10 @@ def run(plan: Any, pool: Pool) -> Any:
 
 def test_the_operation_is_run_with_it():
     pool, shelf = Pool(1, ToyStore()), Shelf()
-    done = run(plan_of(task("1", shelf="a"), pool=pool, a=shelf), pool)
-    assert done.outcomes[0].items[0].value == "own in first"
-    assert shelf.asked == ["own"]
+    done = run(plan_of(task("1", shelf="a", label="new"), pool=pool, a=shelf), pool)
+    assert done.outcomes[0].items[0].value == "new in first"
+    assert done.outcomes[0].warnings == ("The label new is not the shelf's own.",)
+    assert shelf.asked == ["new"]
     pool.close()
 
 

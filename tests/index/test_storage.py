@@ -102,6 +102,7 @@ def test_an_unknown_collection_is_told_with_the_nearest_name(photos: Storage) ->
         lambda: photos.add("photo", [item("a", [1, 0])], SPACE),
         lambda: photos.item("photo", "a"),
         lambda: photos.items("photo"),
+        lambda: photos.vectors("photo"),
         lambda: photos.delete("photo", ["a"]),
         lambda: photos.search("photo", vector, Query()),
         lambda: photos.near_hashes("photo", 0, 1, Query()),
@@ -300,6 +301,7 @@ def test_an_id_that_cannot_be_kept_is_refused(photos: Storage, item_id: str) -> 
         photos.item("photos", item_id)
     assert photos.delete("photos", [item_id]) == 0
     assert photos.items("photos", after=item_id) == []
+    assert photos.vectors("photos", after=item_id).items == ()
 
 
 def test_an_id_is_there_once_in_one_call(photos: Storage) -> None:
@@ -339,6 +341,85 @@ def test_items_are_listed_by_pages(photos: Storage) -> None:
     assert seen == names
     assert [each.id for each in photos.items("photos", after="0105", limit=2)] == ["011", "012"]
     assert photos.items("photos", after="zzz") == []
+
+
+def scrolled(storage: Storage, limit: int = 100, **bounds: int) -> list[list[str]]:
+    """The ids of each page of vectors."""
+    pages: list[list[str]] = []
+    while True:
+        page = storage.vectors("photos", pages[-1][-1] if pages else None, limit, **bounds)
+        pages.append([summary.id for summary, _ in page.items])
+        if not page.more:
+            return pages
+
+
+def test_vectors_are_listed_with_their_items(photos: Storage) -> None:
+    vectors = random_vectors(3)
+    # So long that pgvector keeps it in another form.
+    vectors[2] *= 1e12
+    first = NewItem(
+        "a/\U0001f600",
+        (ItemRegion(vectors[0], Box(0, 1, 2, 3), 0xFFFF_FFFF_FFFF_FFFF), ItemRegion(vectors[2])),
+        metadata={"is": "first"},
+        sha256="ab" * 32,
+        width=640,
+        height=480,
+        thumbnail=b"jpeg",
+    )
+    photos.create(replace(DECLARED, name="others"))
+    photos.add("others", [item("a/a", vectors[0])], SPACE)
+    photos.add("photos", [item("c", vectors[1]), first, item("b")], SPACE)
+    page = photos.vectors("photos")
+    assert (page.space, page.more) == (SPACE, False)
+    assert [summary for summary, _ in page.items] == photos.items("photos")
+    found = {summary.id: regions for summary, regions in page.items}
+    assert [region.vector.tolist() for region in found["a/\U0001f600"]] == vectors[[0, 2]].tolist()
+    assert [(region.bbox, region.phash) for region in found["a/\U0001f600"]] == [
+        (Box(0, 1, 2, 3), 0xFFFF_FFFF_FFFF_FFFF),
+        (None, None),
+    ]
+    assert found["b"] == ()
+    (other,) = found["c"]
+    assert (other.vector.dtype, other.vector.tolist()) == (np.float32, vectors[1].tolist())
+
+
+def test_pages_of_vectors_join_whatever_bounds_them(photos: Storage) -> None:
+    names = [f"{number:02}" for number in range(10)]
+    # Two vectors of four numbers each; the last but one has none.
+    photos.add(
+        "photos",
+        [item(name, *random_vectors(0 if name == "08" else 2, 4)) for name in names],
+        SPACE,
+    )
+    assert scrolled(photos) == [names]
+    assert scrolled(photos, 10) == [names]
+    assert scrolled(photos, 4) == [names[:4], names[4:8], names[8:]]
+    assert scrolled(photos, numbers=24) == [names[:3], names[3:6], names[6:]]
+    assert scrolled(photos, 2, numbers=24) == [names[i : i + 2] for i in range(0, 10, 2)]
+    # One comes in any case.
+    assert scrolled(photos, numbers=1) == [[name] for name in names]
+
+
+def test_an_empty_collection_has_a_page_without_vectors(photos: Storage) -> None:
+    page = photos.vectors("photos")
+    assert (page.space, page.items, page.more) == (None, (), False)
+    photos.add("photos", [item("landscape")], SPACE)
+    page = photos.vectors("photos")
+    assert (page.space, [regions for _, regions in page.items], page.more) == (None, [()], False)
+    assert photos.vectors("photos", "landscape").items == ()
+
+
+def test_pages_of_vectors_hold_what_stays_while_others_change(photos: Storage) -> None:
+    names = [f"{number:02}" for number in range(20)]
+    photos.add("photos", [item(name, [1, 0]) for name in names], SPACE)
+    first = photos.vectors("photos", limit=10)
+    photos.delete("photos", ["03", "09", "15"])
+    photos.add("photos", [item("00a", [1, 0]), item("12a", [0, 1]), item("13", [0, 1])], SPACE)
+    second = photos.vectors("photos", "09", limit=100)
+    assert [summary.id for summary, _ in first.items] == names[:10]
+    assert [summary.id for summary, _ in second.items] == sorted([*names[10:15], *names[16:], "12a"])
+    changed = {summary.id: regions[0].vector.tolist() for summary, regions in second.items}
+    assert (changed["12"], changed["13"]) == ([1, 0], [0, 1])
 
 
 def test_deleting_counts_what_was_there(photos: Storage) -> None:
@@ -720,6 +801,11 @@ def test_a_replaced_item_is_never_seen_by_half(photos: Storage) -> None:
             kept = photos.item("photos", "it")
             expected = version(kept.metadata["version"])
             assert [region.vector.tolist() for region in kept.regions] == [
+                region.vector.tolist() for region in expected.regions
+            ]
+            (listed,) = photos.vectors("photos", "is").items[:1]
+            expected = version(listed[0].metadata["version"])
+            assert [region.vector.tolist() for region in listed[1]] == [
                 region.vector.tolist() for region in expected.regions
             ]
             looked += 1

@@ -93,7 +93,11 @@ def bound(ref: Ref, room: Room) -> tuple[Params, Any]:
     uses = ref.operation.uses
     if uses is None:
         return ref.params, None
-    resource = room.index.find(uses.name(ref.params))
+    find: dict[str, Callable[[str], Any]] = {
+        "collection": room.index.find,
+        "classifier": room.classifiers.find,
+    }
+    resource = find[uses.kind](uses.name(ref.params))
     return uses.bind(ref.params, resource), resource
 
 

@@ -7,8 +7,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from app.core.artifacts import Crop
+from app.core.geometry import Box
+from operations.measure_region import MeasureParams, measure_region
 from tests.api.test_wire import task
-from tests.images import astronaut, encoded, noise, plain
+from tests.images import astronaut, encoded, image_of, noise, plain
 
 
 def measured(analyze, image, type_, **params):
@@ -91,6 +94,20 @@ def test_flags_are_raised_past_their_thresholds(analyze, pixels, raised):
     for flag in flags.values():
         assert flag["threshold"] > 0
         assert flag["measure"] in data
+
+
+@pytest.mark.parametrize("box", [None, [30, 40, 130, 265], [0, 0, 1, 1]])
+def test_what_is_watched_is_what_properties_tell(analyze, box):
+    photo = np.tile(astronaut(), (3, 3, 1))
+    target = "whole_image" if box is None else {"bbox": box}
+    told = measured(analyze, encoded(photo), "image_properties", target=target)
+    image = image_of(photo)
+    crop = Crop.whole(image) if box is None else Crop(image, Box(*box))
+    (found,) = measure_region.run([crop], MeasureParams())
+    assert found.brightness == told["brightness"]
+    width, height = crop.box.width, crop.box.height
+    assert found.size == pytest.approx((width * height) ** 0.5, abs=0.01)
+    assert measure_region.run([], MeasureParams()) == []
 
 
 def test_dominant_colours_have_their_shares(analyze):

@@ -1,25 +1,21 @@
-"""`sightgraph classifiers`: heads that people train themselves."""
+"""`sightgraph classifiers train`."""
 
 import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.connection import encodable, server_options
-from app.cli.printing import printable, table_console
+from app.cli.printing import print_table, printable
 from app.cli.starting import declarations_told, read_settings
 
 if TYPE_CHECKING:
-    from classifiers.card import Card, Interval
     from classifiers.rows import Embedding, Source, TrainingSet
     from classifiers.run import RunSummary, TrainingSettings
-    from classifiers.shelf import Shelf
-
-T = TypeVar("T")
 
 # What a shell expects of a command that SIGINT ended.
 INTERRUPTED = 130
@@ -33,11 +29,6 @@ _FIGURES = (
     "macro_f1",
     "log_loss",
 )
-
-
-@click.group()
-def classifiers() -> None:
-    """Classifiers of your own: train, list, show, promote, roll back."""
 
 
 def _embedding(
@@ -76,7 +67,7 @@ def _source(context: click.Context, parameter: click.Parameter, source: str) -> 
     return source
 
 
-@classifiers.command()
+@click.command()
 @click.option(
     "--source",
     required=True,
@@ -185,98 +176,6 @@ def train(
     sys.exit(1 if refused else 0)
 
 
-@classifiers.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_classifiers(as_json: bool) -> None:
-    """Every collection with the version that serves it."""
-    shelf = _shelf()
-    rows = _told(lambda: [_collection_facts(shelf, name) for name in _collections(shelf)])
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    if not rows:
-        click.echo("No classifiers are here. `sightgraph classifiers train` makes them.")
-        return
-    _print_table(
-        ("collection", "serves", "versions", "target", "embeddings", "labels", "macro precision"),
-        [
-            (
-                row["collection"],
-                row["serves"] or "none",
-                str(row["versions"]),
-                row["target"] or "",
-                " + ".join(row["embeddings"]),
-                ", ".join(row["labels"]),
-                _figure(row["metrics"].get("macro_precision")),
-            )
-            for row in rows
-        ],
-    )
-
-
-@classifiers.command()
-@click.argument("collection", callback=encodable)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(collection: str, as_json: bool) -> None:
-    """Every version of a collection's classifier, with what it was found to be worth."""
-    shelf = _shelf()
-    stored = _told(lambda: shelf.stored(collection))
-    if not stored:
-        raise click.ClickException(_unknown(shelf, collection))
-    versions = [
-        {
-            "version": each.version,
-            "serves": each.serves,
-            "pinned": each.pinned,
-            "withdrawn": each.withdrawn,
-            "problem": each.problem,
-            "report": str(_report(shelf, collection, each.version)),
-            "card": None if each.card is None else each.card.model_dump(mode="json"),
-        }
-        for each in stored
-    ]
-    if as_json:
-        click.echo(json.dumps(versions, indent=1))
-        return
-    rows = []
-    for each in reversed(stored):
-        states = {"serves": each.serves, "pinned": each.pinned, "withdrawn": each.withdrawn}
-        state = ", ".join(name for name, holds in states.items() if holds)
-        if each.card is None:
-            rows.append((each.version, f"cannot be read: {each.problem}", "", "", "", ""))
-            continue
-        rows.append(
-            (
-                each.version,
-                state,
-                each.card.model.kind,
-                f"{each.card.data.rows:,}",
-                _figure(each.card.metrics.get("macro_precision")),
-                _figure(each.card.metrics.get("balanced_accuracy")),
-            )
-        )
-    _print_table(("version", "state", "model", "rows", "macro precision", "balanced accuracy"), rows)
-    serving = next((each for each in stored if each.serves), stored[-1])
-    click.echo(f"Report: {_report(shelf, collection, serving.version)}")
-
-
-@classifiers.command()
-@click.argument("collection", callback=encodable)
-def rollback(collection: str) -> None:
-    """Put the version in service that served before. What serves now is withdrawn: no run puts it back."""
-    version = _told(lambda: _shelf().rollback(collection))
-    click.echo(f"{printable(collection)}: {version} serves now")
-
-
-@classifiers.command()
-@click.argument("collection", callback=encodable)
-@click.argument("version", callback=encodable)
-def promote(collection: str, version: str) -> None:
-    """Put a version in service, whatever its figures are."""
-    _told(lambda: _shelf().promote(collection, version))
-    click.echo(f"{printable(collection)}: {version} serves now")
-
-
 def _training_settings(
     precision: float | None,
     cost: tuple[float, float] | None,
@@ -352,7 +251,7 @@ def _print_summary(summary: "RunSummary", training_set: "TrainingSet") -> None:
             f"{card.target}; {card.model.kind}; judged by {test:,} rows that were held out"
         )
     )
-    _print_table(
+    print_table(
         ("figure", "value", "interval"),
         [
             (name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}")
@@ -365,95 +264,3 @@ def _print_summary(summary: "RunSummary", training_set: "TrainingSet") -> None:
     decision = "promoted" if summary.promoted else "not promoted"
     click.echo(printable(f"Version {summary.version}, {decision}: {summary.reason}"))
     click.echo(f"Report: {summary.report}\n")
-
-
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        # As Text, so that brackets in a name mean nothing.
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    table_console().print(table)
-
-
-def _shelf() -> "Shelf":
-    from classifiers.shelf import Shelf
-
-    return Shelf(read_settings().data / "classifiers")
-
-
-def _told(look: Callable[[], T]) -> T:
-    from classifiers.shelf import ShelfError
-
-    try:
-        return look()
-    except ShelfError as error:
-        raise click.ClickException(printable(str(error))) from None
-
-
-def _collections(shelf: "Shelf") -> list[str]:
-    """All that have versions, also where none was promoted yet."""
-    from classifiers.shelf import folder_name
-    from classifiers.stored import CARD
-
-    names = set(shelf.bests())
-    for path in shelf.folder.glob(f"*/*/{CARD}"):
-        try:
-            name = json.loads(path.read_bytes())["collection"]
-            if folder_name(name) == path.parent.parent.name:
-                names.add(name)
-        except (OSError, ValueError, LookupError, TypeError):
-            # `show` tells of versions that cannot be read.
-            continue
-    return sorted(names)
-
-
-def _collection_facts(shelf: "Shelf", name: str) -> dict[str, Any]:
-    version = shelf.best(name)
-    card = _readable_card(shelf, name, version)
-    return {
-        "collection": name,
-        "serves": version,
-        "versions": len(shelf.versions(name)),
-        "target": card and card.target,
-        "embeddings": [embedding.operation for embedding in card.embeddings] if card else [],
-        "labels": list(card.labels) if card else [],
-        "metrics": {key: figure.model_dump() for key, figure in card.metrics.items()} if card else {},
-    }
-
-
-def _readable_card(shelf: "Shelf", name: str, version: str | None) -> "Card | None":
-    from classifiers.shelf import ShelfError
-
-    try:
-        return None if version is None else shelf.load(name, version).card
-    except ShelfError as error:
-        click.echo(printable(f"Warning: {error}"), err=True)
-        return None
-
-
-def _report(shelf: "Shelf", collection: str, version: str) -> Path:
-    from classifiers.shelf import folder_name
-    from classifiers.stored import REPORT
-
-    return shelf.folder / folder_name(collection) / version / REPORT
-
-
-def _unknown(shelf: "Shelf", collection: str) -> str:
-    known = ", ".join(_told(lambda: _collections(shelf))) or "none"
-    return printable(f"No classifier is called '{collection}'. There are: {known}.")
-
-
-def _figure(figure: "Interval | dict[str, float] | None") -> str:
-    if figure is None:
-        return ""
-    value, low, high = (
-        (figure["value"], figure["low"], figure["high"])
-        if isinstance(figure, dict)
-        else (figure.value, figure.low, figure.high)
-    )
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -1,0 +1,17 @@
+"""`sightgraph classifiers`: heads that people train themselves."""
+
+import click
+
+from app.cli.classifiers.convert import convert
+from app.cli.classifiers.suggest import suggest
+from app.cli.classifiers.train import train
+from app.cli.classifiers.versions import list_classifiers, promote, rollback, show
+
+
+@click.group()
+def classifiers() -> None:
+    """Classifiers of your own: train, list, show, promote, roll back, and what to label next."""
+
+
+for command in (train, suggest, list_classifiers, show, promote, rollback, convert):
+    classifiers.add_command(command)

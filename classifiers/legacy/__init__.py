@@ -1,0 +1,1 @@
+"""Classifiers that image_embed trained."""
