@@ -10,28 +10,33 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 from app.core.errors import Internal, TaskError
 from app.core.operation import Chosen
+from app.runtime.lanes import Lanes
+
+_FAILED = "The computation failed; the server's log has the details."
+_NO_MEMORY = "The server has not enough memory for this; send a smaller image, or try again later."
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
+Told = Callable[[int, float], None]
 
 
 class Computed(NamedTuple):
     """One item's result, or the error in its place, and its share of the batch's time.
 
     `keep` is False where the result must not be found again under the key that was planned for it. `made_by`
-    is the engine that made it.
+    is the engine that made it, and `batch` the number of items that were computed together.
     """
 
     value: Any
     ms: float
     keep: bool = True
     made_by: Chosen | None = None
+    batch: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -45,15 +50,15 @@ class _Job:
 class _Queue:
     compute: Compute
     largest: int
+    told: Told | None
     jobs: deque[_Job] = field(default_factory=deque)
 
 
 class Batcher:
-    """A number of lanes, each computing one batch at a time. Used from the event loop's thread only."""
+    """Queues before lanes that compute one batch at a time. Used from the event loop's thread only."""
 
-    def __init__(self, lanes: int) -> None:
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
-        self._free = lanes
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
         self._queues: dict[Hashable, _Queue] = {}
         self._count = 0
         self._scheduled = False
@@ -64,7 +69,9 @@ class Batcher:
         """The number of items that no lane has taken yet."""
         return sum(len(queue.jobs) for queue in self._queues.values())
 
-    async def submit(self, group: Hashable, compute: Compute, item: Any, *, largest: int = 1) -> Computed:
+    async def submit(
+        self, group: Hashable, compute: Compute, item: Any, *, largest: int = 1, told: Told | None = None
+    ) -> Computed:
         """Compute one item, together with others of its group where they wait at the same time.
 
         Args:
@@ -72,11 +79,12 @@ class Batcher:
             compute: takes a list of items, answers a list of the same length.
             item: one of them.
             largest: the most items of one call.
+            told: called after every batch of the group, with its number of items and its seconds.
         """
         if self._closed:
             raise Internal("The server is stopping.")
         loop = asyncio.get_running_loop()
-        queue = self._queues.setdefault(group, _Queue(compute, largest))
+        queue = self._queues.setdefault(group, _Queue(compute, largest, told))
         self._count += 1
         job = _Job(item, loop.create_future(), self._count)
         queue.jobs.append(job)
@@ -99,18 +107,16 @@ class Batcher:
             for job in queue.jobs:
                 job.answer.cancel()
         self._queues.clear()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lanes.close()
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        loop = asyncio.get_running_loop()
-        while self._free > 0 and (batch := self._next_batch()):
-            compute, jobs = batch
-            self._free -= 1
-            running = loop.run_in_executor(self._threads, _timed, compute, [job.item for job in jobs])
-            running.add_done_callback(partial(self._finish, jobs))
+        while self._lanes.free > 0 and (batch := self._next_batch()):
+            queue, jobs = batch
+            running = self._lanes.run(partial(_timed, queue.compute, [job.item for job in jobs]))
+            running.add_done_callback(partial(self._finish, queue, jobs))
 
-    def _next_batch(self) -> tuple[Compute, list[_Job]] | None:
+    def _next_batch(self) -> tuple[_Queue, list[_Job]] | None:
         for group in [group for group, queue in self._queues.items() if not _prune(queue)]:
             del self._queues[group]
         if not self._queues:
@@ -123,19 +129,22 @@ class Batcher:
                 jobs.append(job)
         if not queue.jobs:
             del self._queues[group]
-        return queue.compute, jobs
+        return queue, jobs
 
-    def _finish(self, jobs: list[_Job], done: "asyncio.Future[tuple[Sequence[Any], float]]") -> None:
-        self._free += 1
+    def _finish(
+        self, queue: _Queue, jobs: list[_Job], done: "asyncio.Future[tuple[Sequence[Any], float]]"
+    ) -> None:
         try:
             values, ms = done.result()
         except BaseException as error:
             failure = Internal("The compute lane failed; the server's log has the details.")
             failure.__cause__ = error
             values, ms = [failure] * len(jobs), 0.0
+        if queue.told is not None:
+            queue.told(len(jobs), ms / 1000)
         for job, value in zip(jobs, values, strict=True):
             if not job.answer.done():
-                job.answer.set_result(Computed(value, ms / len(jobs)))
+                job.answer.set_result(Computed(value, ms / len(jobs), batch=len(jobs)))
         self._dispatch()
 
 
@@ -144,6 +153,15 @@ def _prune(queue: _Queue) -> bool:
     while queue.jobs and queue.jobs[0].answer.done():
         queue.jobs.popleft()
     return bool(queue.jobs)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library found no memory; they do not agree on how to say so."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    )
 
 
 def _timed(compute: Compute, items: list[Any]) -> tuple[Sequence[Any], float]:
@@ -166,6 +184,6 @@ def bisected(compute: Compute, items: Sequence[Any]) -> list[Any]:
         if isinstance(error, TaskError):
             return [error]
         # The cause goes to the log, never to the client: it may hold paths or secrets.
-        failure = Internal("The computation failed; the server's log has the details.")
+        failure = Internal(_NO_MEMORY if is_out_of_memory(error) else _FAILED)
         failure.__cause__ = error
         return [failure]

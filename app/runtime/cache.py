@@ -11,10 +11,17 @@ class ResultCache:
     """Results by key. Used from the event loop's thread only."""
 
     def __init__(self, max_bytes: int) -> None:
+        self.hits = 0
+        self.misses = 0
         self._entries: cachetools.LRUCache[str, Any] = cachetools.LRUCache(max_bytes, getsizeof=size_in_bytes)
 
     def get(self, key: str) -> Any | None:
-        return self._entries.get(key)
+        value = self._entries.get(key)
+        if value is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return value
 
     def put(self, key: str, value: Any) -> None:
         """Keep a result; one that is larger than the whole cache is let go."""
@@ -26,6 +33,10 @@ class ResultCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self._entries.maxsize)
 
     @property
     def bytes_used(self) -> int:

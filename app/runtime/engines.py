@@ -116,6 +116,11 @@ class Engines:
         slot = self._slot(spec)
         return slot.chosen if slot.chosen is not None else _as_stored(spec, self.store)
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """What the engines that are loaded, or have room to load into, take together."""
+        return sum(slot.memory_bytes for slot in self._in_memory())
+
     def may_load(self, spec: EngineSpec) -> bool:
         """Whether it is worth while to load an engine that is not loaded."""
         slot = self._slot(spec)

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from app.core.artifacts import ImageInfo
 from app.core.errors import DeadlineExceeded, Internal, SpaceMismatch, TaskError
-from app.core.plan import IMAGE_NODE, Node, Plan
+from app.core.operation import Chosen
+from app.core.plan import IMAGE_NODE, Node, Plan, PlannedTask
 from app.runtime.batcher import Computed
 from app.runtime.cache import ResultCache
 from app.runtime.flights import Flights
@@ -29,7 +31,9 @@ from app.runtime.items import (
     inherited_warnings,
     rows_of,
 )
-from app.runtime.outcomes import Run, run_of
+from app.runtime.observation import SILENT, Observer, Work
+from app.runtime.outcomes import Outcome, Run, makers_of, outcome_of, run_of
+from app.runtime.outlook import Outlook, Progress
 from app.runtime.pool import Pool
 from app.runtime.source import Source
 
@@ -46,9 +50,13 @@ _FAILED = Internal("The computation failed; the server's log has the details.").
 class Executor:
     """Runs plans. One per process; used from the event loop's thread only."""
 
-    def __init__(self, pool: Pool, cache: ResultCache) -> None:
+    def __init__(self, pool: Pool, cache: ResultCache, observer: Observer = SILENT) -> None:
         self._pool = pool
         self._cache = cache
+        self.observer = observer
+        self._executions: set[Execution] = set()
+        self._stopped = False
+        self._outlook = Outlook(pool)
         self._flights: Flights[Computed] = Flights()
 
     async def run(self, plan: Plan, source: Source, seconds: float | None = None) -> Run:
@@ -62,27 +70,79 @@ class Executor:
         Raises:
             ImageUnreadable: the image cannot be decoded.
         """
+        async with self.begun(plan, source, seconds) as execution:
+            await execution.ended()
+            return execution.run()
+
+    @asynccontextmanager
+    async def begun(
+        self, plan: Plan, source: Source, seconds: float | None = None
+    ) -> AsyncIterator["Execution"]:
+        """A plan that is run meanwhile, as `run` does, for who wants its tasks as they finish.
+
+        Who leaves it before its end cancels what only it needed.
+
+        Raises:
+            ImageUnreadable: the image cannot be decoded.
+        """
+        with self._outlook.under_way(plan) as progress:
+            async with self._begun(plan, source, seconds, progress) as execution:
+                yield execution
+
+    @property
+    def seconds_under_way(self) -> float:
+        """In which the lanes will have done what is under way, at the times that its stages took lately."""
+        return self._outlook.seconds
+
+    def check_in_time(self, plan: Plan, info: ImageInfo | None, seconds: float) -> None:
+        """Refuse a plan that would not be done in time behind what is under way.
+
+        Args:
+            plan: of a request.
+            info: of its image, where that is known already.
+            seconds: until its deadline.
+
+        Raises:
+            Overloaded: it would not.
+        """
+        own = self._outlook.own_seconds(plan, () if info is None else self.cached_nodes(plan, info))
+        self._outlook.check(own, seconds)
+
+    @asynccontextmanager
+    async def _begun(
+        self, plan: Plan, source: Source, seconds: float | None, progress: Progress
+    ) -> AsyncIterator["Execution"]:
+        seconds = 0.0 if self._stopped else seconds
         clock = asyncio.get_running_loop().time
         deadline = math.inf if seconds is None else clock() + seconds
         try:
             async with asyncio.timeout(seconds):
                 info = await source.info()
         except TimeoutError:
-            return run_of(plan, None, dict.fromkeys(plan.nodes, NodeResult(fault=_LATE)))
-        hold = min(LONGEST_HOLD_SECONDS, (deadline - clock()) / 4)
-        execution = _Execution(plan, source, info, self, hold)
-        nodes = execution.start()
+            execution = Execution(plan, None, {})
+            yield execution
+            self.observer.ran(execution.run().outcomes)
+            return
+        running = _Running(plan, source, info, self, min(LONGEST_HOLD_SECONDS, (deadline - clock()) / 4))
+        progress.sha256, progress.nodes = info.sha256, running.start()
+        execution = Execution(plan, info, progress.nodes)
+        late = None if seconds is None else asyncio.get_running_loop().call_at(deadline, execution.cancel)
+        self._executions.add(execution)
         try:
-            if nodes:
-                left = None if seconds is None else max(0.0, deadline - clock())
-                _, late = await asyncio.wait(nodes.values(), timeout=left)
-                await _cancelled(late)
-        except asyncio.CancelledError:
-            await _cancelled(nodes.values())
-            raise
+            yield execution
+            self.observer.ran(execution.run().outcomes)
         finally:
-            execution.close()
-        return run_of(plan, info, {node_id: _result_of(task) for node_id, task in nodes.items()})
+            self._executions.discard(execution)
+            if late is not None:
+                late.cancel()
+            running.close()
+            await execution.close()
+
+    def stop(self) -> None:
+        """The deadline of every run is now, also of those that begin later."""
+        self._stopped = True
+        for execution in self._executions:
+            execution.cancel()
 
     def cached_nodes(self, plan: Plan, info: ImageInfo) -> frozenset[str]:
         """The nodes that the cache would answer wholly, without computing anything."""
@@ -108,12 +168,13 @@ class Executor:
         """Let the engine of a node load while its items are waited for."""
         self._pool.prepare(node)
 
-    async def compute(self, node: Node, row: Row, source: Source, plan: Plan) -> Item:
-        """One item of a node, from the cache, from equal work in flight, or computed."""
+    async def compute(self, node: Node, row: Row, source: Source, plan: Plan, work: Work) -> Item:
+        """One item of a node, from the cache, from equal work in flight, or computed; `work` notes which."""
         if row.fault is not None:
             return Item(row.key, row.region, fault=row.fault)
         kept = self._cache.get(row.key)
         if kept is not None:
+            work.cached += 1
             return Item(row.key, row.region, kept)
         started_here = False
 
@@ -125,6 +186,7 @@ class Executor:
         computed = await self._flights.join(row.key, start)
         # The time belongs to the one that started the work; who joined it spent none.
         ms = computed.ms if started_here else 0.0
+        work.batch = max(work.batch, computed.batch)
         keep = computed.keep and row.keep
         if isinstance(computed.value, TaskError):
             return Item(row.key, row.region, fault=computed.value.fault(), ms=ms, keep=keep)
@@ -135,13 +197,8 @@ class Executor:
         if refusal is not None:
             # No image is decoded for a model that is not there.
             return Computed(refusal, 0.0)
-        uses = node.operation.uses
-        if (
-            uses is not None
-            and node.resource is not None
-            and node.resource.space is not None
-            and not all(_is_kept(row.inputs[name]) for name in uses.vectors if name in row.inputs)
-        ):
+        spaces = {} if node.resource is None else node.resource.spaces
+        if not all(_is_kept(row.inputs[name]) for name in spaces if name in row.inputs):
             # The vectors are of another space than the plan took them for.
             return Computed(SpaceMismatch(_WEIGHTS_CHANGED), 0.0)
         arguments: dict[str, Any] = {}
@@ -162,7 +219,67 @@ class Executor:
         return computed
 
 
-class _Execution:
+class Execution:
+    """A plan whose nodes run. Where the time was up before its image was decoded, none does.
+
+    Args:
+        plan: all of it.
+        info: of the image; None where the time was up before.
+        nodes: that run, by their ids.
+    """
+
+    def __init__(
+        self, plan: Plan, info: ImageInfo | None, nodes: Mapping[str, asyncio.Task[NodeResult]]
+    ) -> None:
+        self.plan = plan
+        self.info = info
+        self._nodes = nodes
+
+    async def ended(self) -> None:
+        """Wait until every task has its answer."""
+        if self._nodes:
+            await asyncio.wait(self._nodes.values())
+
+    async def outcomes(self) -> AsyncIterator[Outcome]:
+        """Every task's answer as soon as it has one."""
+        left = {task.operation_id: (task, self._waited_for(task)) for task in self.plan.tasks}
+        while left:
+            ready = [name for name, (_, nodes) in left.items() if all(node.done() for node in nodes)]
+            for name in ready:
+                yield outcome_of(left.pop(name)[0], self.plan, self._results())
+            running = {node for _, nodes in left.values() for node in nodes if not node.done()}
+            if running:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def made_by(self) -> Mapping[str, Chosen]:
+        """The engines that computed nodes so far."""
+        return makers_of(self._results())
+
+    def run(self) -> Run:
+        """What the plan answered; to be asked when it has ended."""
+        return run_of(self.plan, self.info, self._results())
+
+    def cancel(self) -> None:
+        """End what has not ended, as `deadline_exceeded`."""
+        for node in self._nodes.values():
+            node.cancel()
+
+    async def close(self) -> None:
+        """End what has not ended, and wait until it has."""
+        self.cancel()
+        await asyncio.gather(*self._nodes.values(), return_exceptions=True)
+
+    def _waited_for(self, task: PlannedTask) -> list[asyncio.Task[NodeResult]]:
+        maker = self.plan.maker(task)
+        ids = {task.node, task.crop, maker.id if maker else None}
+        return [node for node_id, node in self._nodes.items() if node_id in ids]
+
+    def _results(self) -> dict[str, NodeResult]:
+        return {node_id: _result_of(self._nodes.get(node_id)) for node_id in self.plan.nodes}
+
+
+class _Running:
     """One run of one plan."""
 
     def __init__(self, plan: Plan, source: Source, info: ImageInfo, executor: Executor, hold: float) -> None:
@@ -209,7 +326,14 @@ class _Execution:
         if node.id in self._held:
             self._executor.prepare(node)
             await asyncio.shield(self._gate(node))
-        inputs = inputs_of(node, results, self._info)
+        work = Work("node", node.operation.type, node.engine.name if node.engine else None)
+        with self._executor.observer.span(work):
+            result = await self._worked(node, inputs_of(node, results, self._info), work)
+            work.items = len(result.items)
+            work.fault = result.fault or next((item.fault for item in result.items if item.fault), None)
+        return result
+
+    async def _worked(self, node: Node, inputs: Mapping[str, NodeResult], work: Work) -> NodeResult:
         if node.operation.expands:
             return expanded(node, inputs, self._plan, self._info)
         fault = inherited_fault(inputs, self._plan, node)
@@ -217,7 +341,7 @@ class _Execution:
             return NodeResult(fault=fault, warnings=inherited_warnings(inputs))
         rows = rows_of(node, inputs, self._plan, self._info)
         items = await asyncio.gather(
-            *(self._executor.compute(node, row, self._source, self._plan) for row in rows)
+            *(self._executor.compute(node, row, self._source, self._plan, work) for row in rows)
         )
         return NodeResult(tuple(items), warnings=inherited_warnings(inputs))
 
@@ -243,13 +367,7 @@ async def _settled(tasks: Sequence[asyncio.Task[Any]], seconds: float) -> None:
     await asyncio.wait(tasks, timeout=seconds)
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait until they have ended."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _result_of(task: "asyncio.Task[NodeResult]") -> NodeResult:
-    return NodeResult(fault=_LATE) if task.cancelled() else task.result()
+def _result_of(task: "asyncio.Task[NodeResult] | None") -> NodeResult:
+    if task is None or not task.done() or task.cancelled():
+        return NodeResult(fault=_LATE)
+    return task.result()

@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import httpx
 
 from app.core.errors import ImageUnavailable
 from app.core.wording import shortened
+from app.runtime.observation import SILENT, Observer, Work
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -51,8 +53,11 @@ class FetchLimits:
 class Fetcher:
     """Downloads images. One per process; its connections are kept and shared."""
 
-    def __init__(self, limits: FetchLimits, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self, limits: FetchLimits, resolve: Resolve | None = None, observer: Observer = SILENT
+    ) -> None:
         self._limits = limits
+        self._observer = observer
         backend = _CheckedBackend(limits, resolve or SystemResolver())
         self._client = httpx.AsyncClient(
             transport=_CheckedTransport(backend),
@@ -76,6 +81,17 @@ class Fetcher:
             ImageUnavailable: the URL is no http or https URL, leads to an address that is not public, does
                 not answer 2xx in time, or is over the size limit.
         """
+        started = time.perf_counter()
+        with self._observer.span(Work("fetch")):
+            try:
+                return await self._fetched(url)
+            finally:
+                self._observer.fetched(time.perf_counter() - started)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _fetched(self, url: str) -> bytes:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return await self._download(url)
@@ -93,9 +109,6 @@ class Fetcher:
             raise ImageUnavailable("the server did not answer in time") from None
         except httpx.HTTPError as error:
             raise ImageUnavailable(str(error) or type(error).__name__) from None
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     async def _download(self, url: str) -> bytes:
         # httpx would read the body of a redirect, however large, before it follows.

@@ -59,13 +59,18 @@ def run_of(plan: Plan, info: ImageInfo | None, results: Mapping[str, NodeResult]
             for node_id, result in results.items()
             if not plan.nodes[node_id].operation.expands
         },
-        made_by={
-            node_id: item.made_by
-            for node_id, result in results.items()
-            for item in result.items
-            if item.made_by is not None
-        },
+        made_by=makers_of(results),
     )
+
+
+def makers_of(results: Mapping[str, NodeResult]) -> dict[str, Chosen]:
+    """The engines that computed nodes now."""
+    return {
+        node_id: item.made_by
+        for node_id, result in results.items()
+        for item in result.items
+        if item.made_by is not None
+    }
 
 
 def outcome_of(task: PlannedTask, plan: Plan, results: Mapping[str, NodeResult]) -> Outcome:
@@ -75,9 +80,9 @@ def outcome_of(task: PlannedTask, plan: Plan, results: Mapping[str, NodeResult])
         return Outcome(task, fault=task.fault)
     result = results[task.node]
     if result.fault is not None:
-        return Outcome(task, fault=result.fault, warnings=result.warnings, ms=ms)
+        return Outcome(task, fault=result.fault, warnings=unique([*task.warnings, *result.warnings]), ms=ms)
     crops: Sequence[Item | None] = [None] * len(result.items)
-    warnings = result.warnings
+    warnings = unique([*task.warnings, *result.warnings])
     if task.crop is not None:
         shown = results[task.crop]
         if len(shown.items) == len(result.items):

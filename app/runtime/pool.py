@@ -4,21 +4,28 @@ The executor talks to engines through `submit` alone, so that a pool on other ma
 """
 
 import contextvars
+import logging
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from app.core.errors import Internal, InvalidParams, ModelUnavailable
 from app.core.operation import Chosen, EngineSpec, Operation, Params
 from app.core.plan import Node
 from app.core.weights import Store
-from app.runtime.batcher import Batcher, Computed, bisected
+from app.runtime.batcher import Batcher, Computed, bisected, is_out_of_memory
 from app.runtime.engines import Engines, MemoryPolicy
+from app.runtime.lanes import Lanes
+from app.runtime.observation import SILENT, Observer
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED_COSTS = 64
 # What works with a resource waits for disks and databases, and must not keep a lane from computing.
@@ -37,6 +44,8 @@ class Pool:
         preferences: of the operations whose engines are not served in the order of their declaration.
         memory: what bounds the loaded engines.
         retry_load_after: seconds for which an engine that could not be loaded is not tried again.
+        lane_timeout: seconds after which a lane that does not answer is given up and replaced.
+        observer: told of every batch.
     """
 
     def __init__(
@@ -47,17 +56,29 @@ class Pool:
         preferences: Preferences | None = None,
         memory: MemoryPolicy | None = None,
         retry_load_after: float = 30.0,
+        lane_timeout: float = 600.0,
+        observer: Observer = SILENT,
     ) -> None:
-        self._batcher = Batcher(lanes)
-        self._resource_batcher = Batcher(_RESOURCE_LANES)
+        self.lanes = Lanes(lanes, "lane", lane_timeout)
+        self._batcher = Batcher(self.lanes)
+        self._resource_batcher = Batcher(Lanes(_RESOURCE_LANES, "resource", lane_timeout))
         self._engines = Engines(store, memory or MemoryPolicy(), retry_load_after)
         self._preferences = dict(preferences or {})
+        self._observer = observer
         self._costs: dict[tuple[str, str | None], deque[float]] = {}
+        self._medians: dict[tuple[str, str | None], float] = {}
+        self._most_in_memory: dict[str, int] = {}
+        self._noting = threading.Lock()
         self.state = self._engines.state
         self.problem = self._engines.problem
         self.load = self._engines.load
         self.store = store
         self.downloads = self._engines.downloads
+
+    @property
+    def models_bytes(self) -> int:
+        """The memory that loaded engines take, as they declare it."""
+        return self._engines.bytes_in_memory
 
     def candidates(self, operation: Operation, params: Params) -> list[EngineSpec]:
         """The engines that may serve an operation with these params, the most preferred first.
@@ -107,8 +128,20 @@ class Pool:
 
     def cost_ms(self, operation: Operation, engine: Chosen | None) -> float | None:
         """The median time of the last items; None before the first."""
-        costs = self._costs.get((operation.type, engine.name if engine else None))
-        return round(statistics.median(costs), 3) if costs else None
+        return self._medians.get((operation.type, engine.name if engine else None))
+
+    def expected_ms(self, node: Node) -> float:
+        """What an item of a node will take: the median of the last ones, or before the first what its engine
+        declares. What takes no lane takes nothing."""
+        operation = node.operation
+        if operation.inline or operation.expands or operation.uses is not None:
+            return 0.0
+        if self.refusal(node) is not None:
+            return 0.0
+        known = self.cost_ms(operation, node.engine)
+        if known is not None:
+            return known
+        return 0.0 if node.engine is None else float(node.engine.spec.cost_ms or 0)
 
     async def submit(self, node: Node, inputs: Mapping[str, Any]) -> Computed:
         """Compute one item of a node.
@@ -141,25 +174,42 @@ class Pool:
 
     async def _compute(self, node: Node, inputs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Computed:
         operation = node.operation
+        engine = node.engine.name if node.engine else None
+        told = partial(self._observer.computed, operation.type, engine)
 
         def compute(items: Sequence[Any]) -> Sequence[Any]:
             columns = {name: [item[name] for item in items] for name in inputs}
-            answer: Sequence[Any] = operation.run(**columns, **fixed)
+            try:
+                answer: Sequence[Any] = operation.run(**columns, **fixed)
+            except Exception as error:
+                if engine is not None and len(items) > 1 and is_out_of_memory(error):
+                    self._fits_memory(engine, len(items) // 2)
+                raise
             return answer
 
         if operation.inline:
             started = time.perf_counter()
             (value,) = bisected(compute, [inputs])
-            computed = Computed(value, (time.perf_counter() - started) * 1000)
+            computed = Computed(value, (time.perf_counter() - started) * 1000, batch=1)
+            told(1, computed.ms / 1000)
         else:
-            largest = operation.batch if node.engine is None else node.engine.spec.batch
+            largest = operation.batch if node.engine is None else self._largest_batch(node.engine.spec)
             batcher = self._batcher if operation.uses is None else self._resource_batcher
-            computed = await batcher.submit(node.work, compute, inputs, largest=largest)
-        costs = self._costs.setdefault(
-            (operation.type, node.engine.name if node.engine else None), deque(maxlen=_REMEMBERED_COSTS)
-        )
+            computed = await batcher.submit(node.work, compute, inputs, largest=largest, told=told)
+        costs = self._costs.setdefault((operation.type, engine), deque(maxlen=_REMEMBERED_COSTS))
         costs.append(computed.ms)
+        self._medians[operation.type, engine] = round(statistics.median(costs), 3)
         return computed
+
+    def _largest_batch(self, spec: EngineSpec) -> int:
+        return min(spec.batch, self._most_in_memory.get(spec.name, spec.batch))
+
+    def _fits_memory(self, engine: str, items: int) -> None:
+        """Note on a lane that more items at once found no memory; the batch is halved and tried again."""
+        with self._noting:
+            known = self._most_in_memory.get(engine, items)
+            self._most_in_memory[engine] = min(known, items)
+        log.warning("%s found no memory for its batch; it takes at most %d items from now on", engine, items)
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function on a lane. What it raises is raised here."""

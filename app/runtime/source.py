@@ -10,6 +10,7 @@ from app.core.key import digest
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits, decode, sha256_of
 from app.runtime.flights import Flights
+from app.runtime.observation import SILENT, Observer, Work
 from app.runtime.pool import Pool
 
 
@@ -36,6 +37,7 @@ class ImageSource:
         cache: ResultCache,
         limits: DecodeLimits,
         decoding: Flights[Image] | None = None,
+        observer: Observer = SILENT,
     ) -> None:
         self._data = data
         self._pool = pool
@@ -44,6 +46,7 @@ class ImageSource:
         self._digest: str | None = None
         self._image: Image | None = None
         self._decoding: Flights[Image] = Flights() if decoding is None else decoding
+        self._observer = observer
         self.decode_ms = 0.0
 
     async def info(self) -> ImageInfo:
@@ -52,7 +55,11 @@ class ImageSource:
         Raises:
             ImageUnreadable: it cannot be decoded.
         """
-        return known_facts(self._cache, await self._sha256()) or (await self.image()).info
+        return await self.known_info() or (await self.image()).info
+
+    async def known_info(self) -> ImageInfo | None:
+        """The facts of the image, where it decoded before and the cache keeps them."""
+        return known_facts(self._cache, await self._sha256())
 
     async def image(self) -> Image:
         """The decoded image.
@@ -76,7 +83,9 @@ class ImageSource:
             started = time.perf_counter()
             return decode(self._data, sha256, self._limits), (time.perf_counter() - started) * 1000
 
-        image, self.decode_ms = await self._pool.call(timed)
+        with self._observer.span(Work("decode")):
+            image, self.decode_ms = await self._pool.call(timed)
+        self._observer.decoded(self.decode_ms / 1000)
         self._cache.put(_facts_key(sha256), image.info)
         return image
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import Internal, InvalidParams, TaskError
 from app.runtime.batcher import Batcher, Computed, bisected
+from app.runtime.lanes import Lanes
 
 # Only a failing test waits as long as this.
 PATIENCE_SECONDS = 10
@@ -65,7 +66,7 @@ def in_loop(scenario: Callable[[Batcher], Coroutine[Any, Any, Any]], lanes: int 
     """Run a scenario over a batcher and close it."""
 
     async def whole() -> Any:
-        batcher = Batcher(lanes)
+        batcher = Batcher(Lanes(lanes, "lane"))
         try:
             return await scenario(batcher)
         finally:

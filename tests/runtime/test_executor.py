@@ -1170,3 +1170,94 @@ def test_a_request_that_goes_away_while_its_picture_waits_takes_the_decoding_alo
         return known_facts(house.cache, sha256_of(PICTURE))
 
     assert in_house(scenario, measuring("measure"), lanes=1) is None
+
+
+# Tasks as they finish
+
+
+def test_tasks_come_as_they_finish():
+    gate = Gate()
+
+    async def scenario(house: House) -> list[str]:
+        order = []
+        plan = house.plan(task("slow", "late"), task("measure", "quick"), task("unknown", "refused"))
+        async with house.executor.begun(plan, house.source()) as execution:
+            assert (execution.info.width, execution.info.height) == (16, 12)
+            async for outcome in execution.outcomes():
+                order.append(outcome.planned.operation_id)
+                if order[-1] == "quick":
+                    await gate.entered()
+                    gate.open()
+            assert execution.run().outcomes[0].items[0].value == 192
+        return order
+
+    assert in_house(scenario, measuring("slow", gate), measuring("measure")) == ["refused", "quick", "late"]
+
+
+def test_a_task_waits_for_its_crop_too():
+    gate = Gate()
+    shown = measuring("shown", gate)
+
+    async def scenario(house: House) -> list[str]:
+        order = []
+        plan = house.plan(task("measure", "cropped"), task("plain", "bare"))
+        async with house.executor.begun(plan, house.source()) as execution:
+            async for outcome in execution.outcomes():
+                order.append(outcome.planned.operation_id)
+                assert outcome.warnings == ()
+                gate.open()
+        return order
+
+    operations = [measuring("measure", crop=shown), shown, measuring("plain", lambda crop: 1)]
+    assert in_house(scenario, *operations) == ["bare", "cropped"]
+
+
+def test_the_deadline_ends_the_tasks_that_come_too():
+    gate = Gate()
+
+    async def scenario(house: House) -> dict[str, Outcome]:
+        plan = house.plan(task("slow", "late"), task("measure", "quick"))
+        async with house.executor.begun(plan, house.source(), DEADLINE_SECONDS) as execution:
+            outcomes = [outcome async for outcome in execution.outcomes()]
+        gate.open()
+        return {outcome.planned.operation_id: outcome for outcome in outcomes}
+
+    outcomes = in_house(scenario, measuring("slow", gate), measuring("measure"))
+    assert values(outcomes["quick"]) == [192]
+    assert outcomes["late"].fault.code == "deadline_exceeded"
+
+
+def test_a_deadline_before_the_picture_is_decoded_ends_every_task_that_comes():
+    gate = threading.Event()
+
+    async def scenario(house: House) -> list[Outcome]:
+        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        async with house.executor.begun(house.plan(task("measure")), house.source(), 0.1) as execution:
+            outcomes = [outcome async for outcome in execution.outcomes()]
+            assert execution.info is None
+        gate.set()
+        await held
+        return outcomes
+
+    (outcome,) = in_house(scenario, measuring("measure"), lanes=1)
+    assert outcome.fault.code == "deadline_exceeded"
+
+
+def test_who_leaves_before_the_last_task_takes_its_work_along():
+    record, gate = Recorder(), Gate()
+
+    async def scenario(house: House) -> None:
+        source = await house.decoded()
+        held = asyncio.create_task(house.analyze(task("slow"), source=source))
+        await gate.entered()
+        async with house.executor.begun(house.plan(task("measure"), task("unknown", "u")), source) as run:
+            async for _ in run.outcomes():
+                await house.waits(1)
+                break
+        assert house.pool.waiting == 0
+        gate.open()
+        await held
+        await house.drained()
+
+    in_house(scenario, measuring("slow", gate), measuring("measure", record), lanes=1)
+    assert record.boxes == []

@@ -521,3 +521,58 @@ def test_what_no_lane_has_taken_is_waiting():
         assert pool.waiting == 0
 
     in_loop(scenario)
+
+
+# Memory
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_a_batch_that_finds_no_memory_is_halved_and_later_ones_are_smaller(error, caplog):
+    sizes: list[int] = []
+    caplog.set_level(logging.WARNING)
+
+    def run(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        if len(items) > 2:
+            raise error
+        return list(items)
+
+    toy = spec(ToyEngine, batch=8)
+    op = measuring(toy, run=run)
+
+    async def scenario(pool: Pool) -> list[Any]:
+        await pool.load(toy)
+        found = []
+        for _ in range(2):
+            answers = await asyncio.gather(*(pool.submit(node(op, toy), {"crop": n}) for n in range(8)))
+            found.append([answer.value for answer in answers])
+        return found
+
+    assert in_loop(scenario) == [list(range(8)), list(range(8))]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2, 2, 2, 2, 2]
+    assert "takes at most 2 items" in caplog.text
+
+
+def test_one_item_without_memory_fails_alone_and_is_told():
+    def run(items: Sequence[int]) -> list[int]:
+        if 3 in items:
+            raise MemoryError
+        return list(items)
+
+    toy = spec(ToyEngine, batch=8)
+    op = measuring(toy, run=run)
+
+    async def scenario(pool: Pool) -> list[Any]:
+        answers = await asyncio.gather(*(pool.submit(node(op, toy), {"crop": n}) for n in range(5)))
+        return [answer.value for answer in answers]
+
+    *others, failed = sorted(in_loop(scenario), key=lambda value: isinstance(value, TaskError))
+    assert others == [0, 1, 2, 4]
+    assert "not enough memory" in str(failed)

@@ -1,0 +1,101 @@
+"""How long the work under way will take, and whether a further request would be answered in time.
+
+What waits for a lane is bounded by time and not by number: a request that cannot meet its deadline behind
+what was taken before it is refused at once, while its client can still turn elsewhere.
+"""
+
+import asyncio
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.errors import Overloaded
+from app.core.plan import Node, Plan
+from app.runtime.pool import Pool
+
+# A part of the deadline is kept for what cannot be foreseen, so that what was taken is not late after all.
+USABLE_SHARE = 0.8
+_LONGEST_RETRY_AFTER = 120
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """A plan under way. `nodes` are those that run, by their ids, once its image is known by `sha256`."""
+
+    plan: Plan
+    sha256: str = ""
+    nodes: Mapping[str, "asyncio.Task[Any]"] = field(default_factory=dict)
+
+    def left(self) -> Iterator[Node]:
+        for node_id, node in self.plan.nodes.items():
+            running = self.nodes.get(node_id)
+            if running is None or not running.done():
+                yield node
+
+
+class Outlook:
+    """Used from the event loop's thread only."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._under_way: set[Progress] = set()
+
+    @contextmanager
+    def under_way(self, plan: Plan) -> Iterator[Progress]:
+        """Counts a plan from now on; who runs it fills in what is known later."""
+        progress = Progress(plan)
+        self._under_way.add(progress)
+        try:
+            yield progress
+        finally:
+            self._under_way.discard(progress)
+
+    @property
+    def seconds(self) -> float:
+        """In which the lanes will have done what is under way, at the times that its stages took lately.
+
+        Equal work of several requests is done once, and counts once.
+        """
+        distinct = {}
+        for progress in self._under_way:
+            for node in progress.left():
+                behind = tuple(sorted(each.work for each in _before(node, progress.plan)))
+                owner = progress.sha256 or id(progress)
+                distinct[owner, node.work, behind] = self._pool.expected_ms(node)
+        return self._over_lanes(sum(distinct.values()))
+
+    def own_seconds(self, plan: Plan, kept: Collection[str]) -> float:
+        """In which the lanes would do a plan, without the nodes whose results are kept."""
+        costs = (self._pool.expected_ms(node) for node in plan.nodes.values() if node.id not in kept)
+        return self._over_lanes(sum(costs))
+
+    def check(self, own_seconds: float, seconds_left: float) -> None:
+        """Refuse what would not be done in time behind what is under way.
+
+        Args:
+            own_seconds: as `own_seconds` tells.
+            seconds_left: until the deadline.
+
+        Raises:
+            Overloaded: it would not.
+        """
+        before = self.seconds
+        usable = seconds_left * USABLE_SHARE
+        if before == 0.0 or before + own_seconds <= usable:
+            # One that is alone is tried, however long it takes: finished tasks are answered.
+            return
+        raise Overloaded(
+            f"The server has about {before:.1f} s of work before this request, which takes "
+            f"{own_seconds:.1f} s and has {seconds_left:.1f} s left; try again later, with fewer tasks or "
+            "with a longer deadline.",
+            retry_after=min(_LONGEST_RETRY_AFTER, max(1, math.ceil(before + own_seconds - usable))),
+        )
+
+    def _over_lanes(self, milliseconds: float) -> float:
+        return milliseconds / 1000 / max(1, self._pool.lanes.count)
+
+
+def _before(node: Node, plan: Plan) -> list[Node]:
+    return [plan.nodes[each] for each in node.inputs.values() if each in plan.nodes]

@@ -1,0 +1,193 @@
+"""What would not be done in time is refused at once; what is kept, shared or light is not."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from app.core.artifacts import Crop
+from app.core.errors import Overloaded
+from app.core.operation import IMAGE, EngineSpec, Needs, Params, operation
+from app.core.plan import Plan
+from app.core.registry import Registry
+from app.core.resolver import Task, resolve
+from app.runtime.cache import ResultCache
+from app.runtime.decode import DecodeLimits
+from app.runtime.executor import Executor
+from app.runtime.pool import Pool
+from app.runtime.source import ImageSource
+from tests.images import encoded, noise
+from tests.toys import ToyStore, ToyWeights
+
+
+class Toy:
+    def warmup(self) -> None:
+        """Nothing to warm."""
+
+
+def slow(name: str, cost_ms: int) -> EngineSpec:
+    return EngineSpec(name, ToyWeights(id=name), "MIT", load=lambda placement: Toy(), cost_ms=cost_ms)
+
+
+class Choice(Params):
+    number: int = 0
+    """Makes it another work."""
+
+
+gate = threading.Event()
+
+
+def of_the_image(params: Choice) -> Needs:
+    return {"crop": IMAGE}
+
+
+@operation(params=Choice, needs=of_the_image, engine=slow("heavy", 10_000))
+def heavy(crop: Sequence[Crop], params: Choice, engine: Any) -> list[str]:
+    """Take ten seconds, it says, and really until the gate opens."""
+    gate.wait(30)
+    return ["done" for _ in crop]
+
+
+@operation(params=Choice, needs=of_the_image)
+def light(crop: Sequence[Crop], params: Choice) -> list[str]:
+    """Take no time."""
+    return ["done" for _ in crop]
+
+
+REGISTRY = Registry([heavy, light])
+
+
+class Server:
+    """A pool of one lane, and requests that are under way on it."""
+
+    def __init__(self, lanes: int = 1, *absent: str) -> None:
+        self.pool = Pool(lanes, ToyStore(*absent))
+        self.cache = ResultCache(1_000_000)
+        self.executor = Executor(self.pool, self.cache)
+        self._running: list[asyncio.Task[Any]] = []
+
+    def plan(self, type_: str = "heavy", number: int = 0) -> Plan:
+        return resolve([Task("a", type_, {"number": number})], REGISTRY, self.pool.choose)
+
+    def source(self, seed: int = 0) -> ImageSource:
+        return ImageSource(encoded(noise(16, 12, seed=seed)), self.pool, self.cache, DecodeLimits())
+
+    async def begin(self, type_: str = "heavy", number: int = 0, seed: int = 0) -> None:
+        run = self.executor.run(self.plan(type_, number), self.source(seed), 60)
+        self._running.append(asyncio.create_task(run))
+        await asyncio.sleep(0)
+
+    async def finish(self) -> list[Any]:
+        gate.set()
+        return await asyncio.gather(*self._running)
+
+    def check(self, type_: str, seconds: float, number: int = 99) -> None:
+        self.executor.check_in_time(self.plan(type_, number), None, seconds)
+
+
+def in_loop(scenario: Callable[[Server], Coroutine[Any, Any, None]], *server: Any) -> None:
+    async def run() -> None:
+        gate.clear()
+        made = Server(*server)
+        try:
+            await scenario(made)
+            await made.finish()
+        finally:
+            gate.set()
+            made.pool.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_alone_is_always_tried():
+    async def scenario(server: Server) -> None:
+        server.check("heavy", 0.1)
+
+    in_loop(scenario)
+
+
+def test_what_cannot_meet_its_deadline_is_refused_with_a_time_to_come_back():
+    async def scenario(server: Server) -> None:
+        for number in range(3):
+            await server.begin(number=number)
+        with pytest.raises(
+            Overloaded, match=r"about 30\.0 s of work .* takes 10\.0 s and has 40\.0 s"
+        ) as told:
+            server.check("heavy", 40)
+        # 40 s are wanted, and of 40 s four fifths can be relied on.
+        assert told.value.retry_after == 8
+        server.check("heavy", 51)
+
+    in_loop(scenario)
+
+
+def test_lanes_share_the_work():
+    async def scenario(server: Server) -> None:
+        for number in range(3):
+            await server.begin(number=number)
+        server.check("heavy", 26)
+        with pytest.raises(Overloaded):
+            server.check("heavy", 24)
+
+    in_loop(scenario, 2)
+
+
+def test_a_light_request_behind_heavy_ones_waits_for_them_too():
+    async def scenario(server: Server) -> None:
+        await server.begin()
+        with pytest.raises(Overloaded, match=r"takes 0\.0 s"):
+            server.check("light", 5)
+        server.check("light", 13)
+
+    in_loop(scenario)
+
+
+def test_equal_work_under_way_counts_once():
+    async def scenario(server: Server) -> None:
+        for _ in range(5):
+            await server.begin()
+        # Once their image is decoded they are known to be of one.
+        await server.source().info()
+        await asyncio.sleep(0.01)
+        server.check("heavy", 26)
+
+    in_loop(scenario)
+
+
+def test_what_is_kept_costs_nothing():
+    async def scenario(server: Server) -> None:
+        gate.set()
+        # By another pool, so that this one goes on taking what is declared for the time.
+        other = Pool(1, ToyStore())
+        await Executor(other, server.cache).run(server.plan(), server.source(), 60)
+        other.close()
+        gate.clear()
+        await server.begin(number=1)
+        info = await server.source().known_info()
+        assert info is not None
+        server.executor.check_in_time(server.plan(), info, 13)
+        with pytest.raises(Overloaded):
+            server.executor.check_in_time(server.plan(number=2), info, 13)
+
+    in_loop(scenario)
+
+
+def test_what_is_done_counts_no_more():
+    async def scenario(server: Server) -> None:
+        await server.begin()
+        await server.finish()
+        gate.clear()
+        server.check("heavy", 0.1)
+
+    in_loop(scenario)
+
+
+def test_a_model_that_is_not_here_costs_nothing():
+    async def scenario(server: Server) -> None:
+        for number in range(5):
+            await server.begin(number=number)
+        server.check("heavy", 1)
+
+    in_loop(scenario, 1, "heavy")
