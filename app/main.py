@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from litestar import Litestar
 
 from app.api.app import build_app
+from app.api.application import Application
+from app.api.doors import Doors
+from app.api.metrics import Metrics
 from app.api.readiness import readiness
 from app.api.room import RequestLimits, Room
 from app.core.catalog import makers, stages_behind
@@ -29,24 +33,50 @@ from app.runtime.decode import DecodeLimits
 from app.runtime.engines import MemoryPolicy
 from app.runtime.executor import Executor
 from app.runtime.fetch import Fetcher, FetchLimits
+from app.runtime.observation import Observers
 from app.runtime.pool import Pool
 from app.settings import Settings
+from classifiers.served import ServedClassifiers
+from classifiers.shelf import Shelf
+from classifiers.watch import Watch
+
+if TYPE_CHECKING:
+    from app.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
+# Any of them turns traces on.
+_ASK_FOR_TRACES = (
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+)
 
-def build_room(settings: Settings, registry: Registry | None = None, store: Store | None = None) -> Room:
+# The folder of the trained heads in the data folder.
+CLASSIFIERS = "classifiers"
+
+
+def build_room(
+    settings: Settings,
+    registry: Registry | None = None,
+    store: Store | None = None,
+    tracing: "Tracing | None" = None,
+) -> Room:
     """The server's parts, joined.
 
     Raises:
         RegistryError: an operation is declared wrongly, or a setting names one that is not there.
     """
     registry = registry if registry is not None else discover("operations")
+    metrics = Metrics(registry.public)
+    observer = metrics if tracing is None else Observers(metrics, tracing)
     pool = Pool(
         settings.lanes,
         store if store is not None else build_store(settings),
         preferences=preferences(settings, registry),
         memory=MemoryPolicy(settings.memory_budget, settings.idle_unload),
+        lane_timeout=settings.lane_timeout,
+        observer=observer,
     )
     cache = ResultCache(settings.cache_bytes)
     index = Collections(build_index_storage(settings), registry, pool.choose, settings.request_timeout)
@@ -54,16 +84,20 @@ def build_room(settings: Settings, registry: Registry | None = None, store: Stor
         registry=registry,
         pool=pool,
         cache=cache,
-        executor=Executor(pool, cache),
+        executor=Executor(pool, cache, observer),
         fetcher=Fetcher(
             FetchLimits(
                 max_bytes=settings.max_image_bytes,
                 seconds=settings.fetch_timeout,
                 allow_private=settings.allow_private_urls,
                 allowed_hosts=settings.allowed_hosts,
-            )
+            ),
+            observer=observer,
         ),
         index=index,
+        classifiers=build_classifiers(settings, registry),
+        metrics=metrics,
+        tracing=tracing,
         decode_limits=DecodeLimits(settings.max_pixels),
         limits=RequestLimits(
             max_image_bytes=settings.max_image_bytes,
@@ -72,6 +106,34 @@ def build_room(settings: Settings, registry: Registry | None = None, store: Stor
             seconds=settings.request_timeout,
         ),
     )
+
+
+def build_tracing(environ: Mapping[str, str]) -> "Tracing | None":
+    """Traces, where the variables of OpenTelemetry ask for them and the extra is installed."""
+    asked = [name for name in _ASK_FOR_TRACES if environ.get(name, "none") not in ("", "none")]
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if not asked or off or environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    try:
+        from app.tracing import TracingUnavailable, tracing_to
+    except ModuleNotFoundError as error:
+        log.warning(
+            "%s asks for traces, and %s is not installed: pip install 'sightgraph[tracing]'",
+            asked[0],
+            error.name,
+        )
+        return None
+    try:
+        return tracing_to(environ, version("sightgraph"))
+    except TracingUnavailable as error:
+        log.warning("%s asks for traces, and %s", asked[0], error)
+        return None
+
+
+def build_classifiers(settings: Settings, registry: Registry) -> ServedClassifiers:
+    """The heads that people trained."""
+    folder = settings.data / CLASSIFIERS
+    return ServedClassifiers(Shelf(folder), registry, Watch(folder) if settings.watch_drift else None)
 
 
 def build_index_storage(settings: Settings) -> Storage:
@@ -134,18 +196,40 @@ def _names(operation: Operation) -> list[str]:
     return sorted(spec.name for spec in operation.engines)
 
 
-def create_app(settings: Settings | None = None, *, load_ahead: bool = True) -> Litestar:
+def build_doors(settings: Settings, *, loopback: bool = False) -> Doors:
+    """Who may come in.
+
+    Args:
+        settings: those of the server.
+        loopback: whether the server is known to listen on loopback only.
+    """
+    # Who listens for others is asked by names that only its owner knows.
+    is_asked_by_localhost = loopback and not settings.api_keys
+    return Doors(
+        keys=settings.api_keys,
+        rate_limit=settings.rate_limit,
+        cors_origins=settings.cors_origins,
+        names=settings.server_names if settings.server_names or is_asked_by_localhost else None,
+    )
+
+
+def create_app(
+    settings: Settings | None = None, *, load_ahead: bool = True, doors: Doors | None = None
+) -> Application:
     """The application, for `sightgraph serve` and for any other ASGI server.
 
     Args:
         settings: those of the environment by default.
         load_ahead: whether models are loaded before a request needs them.
+        doors: who may come in; as the settings say by default. The address that another server listens on is
+            not known here: without API keys, whoever reaches it may use it.
     """
     settings = settings or Settings()
     if settings.offline:
         # Libraries that load from a hub read this when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
-    room = build_room(settings)
+    tracing = build_tracing(os.environ)
+    room = build_room(settings, tracing=tracing)
 
     wanted = wanted_engines(settings.pull, room)
     preloaded = wanted_engines(settings.preload, room)
@@ -167,8 +251,11 @@ def create_app(settings: Settings | None = None, *, load_ahead: bool = True) -> 
             await room.fetcher.close()
             room.pool.close()
             await asyncio.to_thread(room.index.close)
+            await asyncio.to_thread(room.classifiers.close)
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
-    return build_app(room, version("sightgraph"), lifespan)
+    return build_app(room, version("sightgraph"), lifespan, doors or build_doors(settings))
 
 
 def wanted_engines(names: Sequence[str], room: Room) -> list[EngineSpec]:

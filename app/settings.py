@@ -1,16 +1,33 @@
 """Settings, read once from the environment (prefix SIGHTGRAPH_) when the server is put together."""
 
+import ipaddress
+import math
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, Field, FilePath, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.access import ApiKey, Limit, parsed_keys
 
 
 def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _is_postgres(url: SecretStr) -> SecretStr:
@@ -18,6 +35,9 @@ def _is_postgres(url: SecretStr) -> SecretStr:
         raise ValueError("must begin with postgresql://")
     return url
 
+
+# As browsers write it: no path, no last slash.
+_ORIGIN = re.compile(r"https?://(\*\.)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 OPERATIONS_OF_IMAGE_EMBED = (
     "detect_bounding_box",
@@ -30,10 +50,34 @@ OPERATIONS_OF_IMAGE_EMBED = (
 )
 
 
+def _are_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"'{origin}' is no origin: a scheme, a host and a port if any, such as https://app.example.org"
+            )
+    return origins
+
+
+def _are_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        if network != "*":
+            # Its message names what does not fit.
+            ipaddress.ip_network(network)
+    # uvicorn takes it only where it stands alone.
+    return ("*",) if "*" in networks else networks
+
+
 class Settings(BaseSettings):
     """Every setting. A value that does not fit stops the start-up with a message that names it."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGHTGRAPH_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SIGHTGRAPH_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        # It may be a password or a key.
+        hide_input_in_errors=True,
+    )
 
     lanes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_available_cores)
     """How many computations run at once, each on one thread. The number of cores by default."""
@@ -43,6 +87,9 @@ class Settings(BaseSettings):
 
     request_timeout: Annotated[float, Field(gt=0)] = 60.0
     """Seconds after which a request is answered with what is finished."""
+
+    lane_timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds after which a computation that has not ended is given up; its lane is replaced."""
 
     max_requests: Annotated[int, Field(ge=1)] = 64
     """Requests that are worked on at once; one more is told to come back (503)."""
@@ -67,12 +114,53 @@ class Settings(BaseSettings):
     """Hosts whose addresses need not be public, separated by commas; `*.example.org` names all below."""
 
     data: Path = Field(default_factory=lambda: user_data_path("sightgraph", appauthor=False))
-    """The folder of what the server keeps: the record of the weights and the index, and later the
-    classifiers."""
+    """The folder of what the server keeps: the record of the weights, the index and the classifiers."""
 
     index_url: Annotated[SecretStr, AfterValidator(_is_postgres)] | None = None
     """The PostgreSQL database with pgvector that keeps the index, `postgresql://user:password@host/name`;
     without it the index lies in the data folder, and one process at a time may use it."""
+
+    watch_drift: bool = True
+    """Whether the server notes brightness, size and probability of what classifiers are asked, to tell when
+    they drift from what they were trained on. Nothing else of an image is kept."""
+
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
+    """Who may use the server: entries `name:scopes:sha256` as `sightgraph keys new` prints them, separated by
+    commas or white space. Without any there is no authentication."""
+
+    rate_limit: Annotated[Limit, NoDecode] | None = None
+    """How often each API key, or without keys each address, may ask: `120/minute`, and
+    also second, hour and day. The health endpoints are not counted."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode, AfterValidator(_are_origins)] = ()
+    """The origins whose web pages may use the server, separated by commas: `https://app.example.org`,
+    `https://*.example.org`, or `*` for every one."""
+
+    server_names: Annotated[tuple[str, ...], NoDecode] = ()
+    """The host names by which the server may be asked, beside localhost and addresses, separated by commas;
+    `*.example.org` names all below. Without them a server on loopback that has no keys answers to no other,
+    and any other server to all."""
+
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, AfterValidator(_are_networks)] = (
+        "127.0.0.1",
+        "::1",
+    )
+    """The proxies whose word on a client's address is taken (X-Forwarded-For), as addresses or networks
+    separated by commas; `none` trusts no proxy, `*` every one."""
+
+    stop_within: Annotated[float, Field(ge=1)] = 20.0
+    """Seconds for the requests in work when the server is told to stop; then they are answered with what is
+    finished. The process ends at most one second later."""
+
+    stop_delay: Annotated[float, Field(ge=0)] = 0.0
+    """Of these, the seconds for which it still takes requests, while its readiness is already `stopping`: as
+    long as a load balancer needs to look elsewhere."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Whether a line of the log is for people, or a JSON object."""
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)] = "info"
+    """The least level that is logged. `debug` also shows the requests of health and metrics."""
 
     offline: bool = False
     """Whether to keep off the network for model weights."""
@@ -109,6 +197,15 @@ class Settings(BaseSettings):
     """`random` replaces all downloaded weights by seeded random ones of full size, for measurements; every
     result says so."""
 
+    @field_validator("stop_delay")
+    @classmethod
+    def _leaves_time(cls, value: float, info: ValidationInfo) -> float:
+        # A wrong one is told by itself.
+        within = info.data.get("stop_within", math.inf)
+        if value and value >= within:
+            raise ValueError(f"must be less than SIGHTGRAPH_STOP_WITHIN, which is {within:g}")
+        return value
+
     @field_validator("engines", mode="before")
     @classmethod
     def _preferences(cls, value: object) -> object:
@@ -123,7 +220,25 @@ class Settings(BaseSettings):
             preferences[operation.strip()] = engines
         return preferences
 
-    @field_validator("allowed_hosts", "pull", "preload", mode="before")
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _keys(cls, value: object) -> object:
+        return parsed_keys(value) if isinstance(value, str) else value
+
+    @field_validator("rate_limit", mode="before")
+    @classmethod
+    def _limit(cls, value: object) -> object:
+        return Limit.of(value) if isinstance(value, str) else value
+
+    @field_validator(
+        "allowed_hosts",
+        "cors_origins",
+        "server_names",
+        "trusted_proxies",
+        "pull",
+        "preload",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

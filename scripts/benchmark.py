@@ -2,6 +2,8 @@
 
     benchmark.py operations     every operation with downloaded weights: time, memory, and what serving adds
     benchmark.py index          the similarity index: speed, recall, size and start-up
+    benchmark.py serve          the server under load: latency, throughput, memory, overload
+    benchmark.py memory         whether the server's memory grows
 
 Models have their full size and seeded random weights, which cost the same time as trained ones.
 """
@@ -25,9 +27,12 @@ import click
 import httpx
 import PIL.Image
 from benchmark_index import index
+from benchmark_memory import memory
+from benchmark_process import resident_bytes
+from benchmark_serve import serve
 from rich.console import Console
 from rich.table import Table
-from serving import serving
+from serving import serving, told_log
 
 # On the whole image, or on the face that the real face detector finds: a random one finds no person.
 TASKS: dict[str, dict[str, Any]] = {
@@ -62,7 +67,8 @@ def main() -> None:
     """Measure Sightgraph beside what people would otherwise run."""
 
 
-main.add_command(index)
+for command in (index, serve, memory):
+    main.add_command(command)
 
 
 @main.command()
@@ -167,25 +173,16 @@ def photo(number: int) -> bytes:
 def serving_random(data: Path) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
     """A server with random weights of full size; what it said is shown when it fails."""
     environment = {"SIGHTGRAPH_DATA": str(data), "SIGHTGRAPH_REQUEST_TIMEOUT": "600"}
-    with tempfile.TemporaryFile() as log:
-        try:
-            with serving(
-                "--weights", "random", log=log, environment=environment, timeout=600, patience=300
-            ) as served:
-                yield served
-        except (click.ClickException, httpx.HTTPError):
-            log.seek(0)
-            click.echo(log.read()[-2000:].decode(errors="replace"), err=True)
-            raise
+    with told_log() as log:
+        with serving(
+            "--weights", "random", log=log, environment=environment, timeout=600, patience=300
+        ) as served:
+            yield served
 
 
 def resident(process: "subprocess.Popen[bytes]") -> int:
     """Bytes of a process in memory; 0 where the system does not tell."""
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        return 0
-    (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
-    return int(line.split()[1]) * 1024
+    return resident_bytes(process.pid) or 0
 
 
 def timed_reference(type_: str, folder: Path, repeat: int) -> list[float]:

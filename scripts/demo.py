@@ -121,10 +121,10 @@ def all_tasks(client: httpx.Client) -> list[dict[str, Any]]:
     """One task of every operation that is ready, at its example, and those that show more."""
     operations = client.get("/available_operations/").raise_for_status().json()["operations"]
     ready = {name for name, facts in operations.items() if facts["ready"]}
-    # That of `compare` speaks of tasks which are none of these.
+    # That of `compare` speaks of tasks which are none of these, and nobody has trained a classifier yet.
     plain = [
         {"operation_id": name, "type": name, "params": operations[name]["example"]}
-        for name in sorted(ready - {"compare"})
+        for name in sorted(ready - {"compare", "classify"})
     ]
     return [*plain, *(task for task in SHOWN if task["type"] in ready)]
 

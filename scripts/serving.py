@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,12 +37,30 @@ def serving(
     Raises:
         ClickException: it does not get ready.
     """
+    command = (sys.executable, "-m", "app.cli", "serve", "--offline", *options)
+    with running(command, log=log, environment=environment, timeout=timeout, patience=patience) as served:
+        yield served
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    log: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+    timeout: float,
+    patience: float,
+) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
+    """The same for any server that takes `--port` and tells at `/health/ready` that it is.
+
+    Raises:
+        ClickException: it does not get ready.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command: Sequence[str] = (sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--offline")
     server = subprocess.Popen(
-        [*command, *options],
+        [*command, "--port", str(port)],
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         stderr=log,
     )
@@ -51,7 +70,23 @@ def serving(
             yield client, server
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def told_log() -> Iterator[IO[bytes]]:
+    """Where servers write; its end is shown when something goes wrong."""
+    with tempfile.TemporaryFile() as log:
+        try:
+            yield log
+        except Exception:
+            log.seek(0)
+            click.echo(log.read()[-3000:].decode(errors="replace"), err=True)
+            raise
 
 
 def wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", patience: float) -> None:

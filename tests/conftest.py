@@ -24,12 +24,15 @@ import uvicorn
 from litestar.testing import TestClient
 
 from app.api.app import build_app
+from app.api.doors import UNGUARDED, Doors
 from app.api.room import Room
 from app.core.registry import Registry, discover
 from app.index.storage import ItemRegion, NewItem
 from app.main import build_room, build_store, load_engines
 from app.runtime.fetch import Fetcher, FetchLimits
 from app.settings import Settings
+from classifiers.shelf import Shelf
+from tests.heads import put_head
 from tests.images import astronaut, encoded
 from tests.tiny import TinyStore
 
@@ -61,15 +64,17 @@ def room(registry: Registry) -> Iterator[Room]:
     yield room
     room.pool.close()
     room.index.close()
+    room.classifiers.close()
 
 
 @pytest.fixture(scope="session")
 def tiny_room(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """With every model: those that would be downloaded are tiny ones, made here in the real formats.
 
-    The index has the collection that the examples of operations name.
+    The index has the collection that the examples of operations name, and a classifier serves it.
     """
     settings = Settings(lanes=2, offline=True, data=tmp_path_factory.mktemp("data"))
+    put_head(Shelf(settings.data / "classifiers"), "photos")
     store = TinyStore(build_store(settings), tmp_path_factory.mktemp("checkpoints"))
     room = build_room(settings, registry, store)
     room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
@@ -79,6 +84,7 @@ def tiny_room(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> I
     yield room
     room.pool.close()
     room.index.close()
+    room.classifiers.close()
 
 
 @asynccontextmanager
@@ -96,9 +102,9 @@ def client(room: Room) -> Iterator[TestClient[Any]]:
 
 
 @contextmanager
-def served(room: Room) -> Iterator[str]:
+def served(room: Room, doors: Doors = UNGUARDED) -> Iterator[str]:
     """The application behind a real server on a free loopback port; gives its URL."""
-    config = uvicorn.Config(build_app(room, "0", nothing_to_load), port=0, log_config=None)
+    config = uvicorn.Config(build_app(room, "0", nothing_to_load, doors), port=0, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()

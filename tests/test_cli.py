@@ -16,6 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main, unknown_settings
+from app.cli.serve import check_bound, is_loopback
+from app.core.access import made_key
+from app.main import build_doors
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +52,7 @@ def test_serve_answers_tells_what_is_ready_and_stops(tmp_path):
         code = server.wait(30)
     assert code in (0, -signal.SIGTERM)
     told = log.read_text()
-    assert "ready: compare, crop, detect_bounding_box, embed_hog_hsv" in told
+    assert "ready: classify, compare, crop, detect_bounding_box, embed_hog_hsv" in told
     assert "Traceback" not in told
 
 
@@ -84,6 +87,59 @@ def test_a_port_that_is_taken_ends_the_start_at_once():
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
     assert "engine" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "a-name.example", ""])
+def test_another_address_than_loopback_needs_keys_or_the_word_of_the_owner(host):
+    result = CliRunner().invoke(main, ["serve", "--host", host])
+    assert result.exit_code == 1
+    for remedy in ("SIGHTGRAPH_API_KEYS", "sightgraph keys new", "--no-auth"):
+        assert remedy in result.output
+    _, entry = made_key("app", ["analyze"])
+    check_bound(host, Settings(api_keys=(entry,)), no_auth=False)
+    check_bound(host, Settings(), no_auth=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LOCALHOST"])
+def test_loopback_needs_no_key(host):
+    assert is_loopback(host)
+    check_bound(host, Settings(), no_auth=False)
+
+
+def test_no_auth_beside_keys_is_refused():
+    _, entry = made_key("app", ["analyze"])
+    result = CliRunner().invoke(main, ["serve", "--no-auth"], env={"SIGHTGRAPH_API_KEYS": str(entry)})
+    assert result.exit_code == 2
+    assert "contradict" in result.output
+
+
+@pytest.mark.parametrize(
+    ("loopback", "settings", "names"),
+    [
+        (True, {}, ()),
+        (False, {}, None),
+        (True, {"api_keys": (made_key("app", ["analyze"])[1],)}, None),
+        (True, {"server_names": "a.example, *.b.example"}, ("a.example", "*.b.example")),
+        (False, {"server_names": "a.example"}, ("a.example",)),
+    ],
+)
+def test_names_are_checked_where_no_key_keeps_others_out(loopback, settings, names):
+    assert build_doors(Settings(**settings), loopback=loopback).names == names
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATE_LIMIT", "many"),
+        ("CORS_ORIGINS", "https://app.example.org/"),
+        ("CORS_ORIGINS", "app.example.org"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+    ],
+)
+def test_a_setting_of_the_doors_that_does_not_fit_is_told(name, value):
+    result = CliRunner().invoke(main, ["serve"], env={f"SIGHTGRAPH_{name}": value})
+    assert result.exit_code == 1
+    assert f"SIGHTGRAPH_{name}" in result.output
 
 
 def test_help_names_the_commands():

@@ -17,7 +17,10 @@ import pytest
 
 from app.core.errors import CollectionNotFound
 from app.runtime.fetch import Fetcher, FetchLimits
+from app.settings import Settings
+from classifiers.shelf import Shelf
 from scripts.readme import generated
+from tests.heads import put_head
 from tests.images import astronaut
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +41,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     (folder / "demo").mkdir()
     PIL.Image.fromarray(astronaut()).save(folder / "demo" / "astronaut.png")
+    (folder / "README.md").write_text(README, encoding="utf-8")
     return folder
 
 
@@ -65,16 +69,27 @@ def test_every_endpoint_is_shown():
     for path in (
         "/analyze_image/",
         "/analyze_image_upload/",
+        "/analyze_batch/",
         "/available_operations/",
         "/plan/",
         "/index/",
         "/index/photos/items/",
         "/index/photos/search/",
         "/index/photos/duplicates/",
+        "/classifiers/portraits/health",
         "/health/live",
         "/health/ready",
     ):
         assert path in shown
+
+
+@pytest.fixture(scope="module", autouse=True)
+def portraits(room):
+    """The classifier that the README trains."""
+    shelf = Shelf(Settings().data / "classifiers")
+    put_head(shelf, "portraits", spaces=["embed_hog_hsv/1"])
+    yield
+    shutil.rmtree(shelf.folder)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -160,7 +160,7 @@ def test_what_ships_in_packages_is_loaded_at_the_start_and_what_is_absent_is_lef
         "zxing-cpp",
     }
     assert set(states.values()) == {EngineState.READY, EngineState.ABSENT}
-    assert any(message.startswith("ready: compare, crop") for message in caplog.messages)
+    assert any(message.startswith("ready: classify, compare, crop") for message in caplog.messages)
 
 
 def test_what_is_to_be_preloaded_is_loaded_when_it_is_here(registry, tmp_path):

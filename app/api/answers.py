@@ -8,6 +8,7 @@ from litestar import MediaType, Response
 
 from app.core.artifacts import ImageInfo, Region, jsonable
 from app.core.errors import Fault
+from app.core.operation import Chosen
 from app.core.plan import Node, Plan, PlannedTask
 from app.runtime.outcomes import Outcome, Run, TaskItem
 
@@ -15,22 +16,26 @@ from app.runtime.outcomes import Outcome, Run, TaskItem
 def json_response(
     content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
-    """orjson writes float32 arrays as they are; NaN and infinity, which JSON lacks, become null."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(
-        body,
+        json_bytes(content),
         status_code=status_code,
         media_type=MediaType.JSON,
         headers=dict(headers or {}),
     )
 
 
+def json_bytes(content: Any) -> bytes:
+    """orjson writes float32 arrays as they are; NaN and infinity, which JSON lacks, become null."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def results(plan: Plan, run: Run) -> dict[str, Any]:
     """Every task's answer by its operation_id."""
-    return {outcome.planned.operation_id: task_result(outcome, plan, run) for outcome in run.outcomes}
+    return {outcome.planned.operation_id: task_result(outcome, plan, run.made_by) for outcome in run.outcomes}
 
 
-def task_result(outcome: Outcome, plan: Plan, run: Run) -> dict[str, Any]:
+def task_result(outcome: Outcome, plan: Plan, made_by: Mapping[str, Chosen]) -> dict[str, Any]:
+    """A task's answer; `made_by` names the engines that computed nodes now."""
     fault = outcome.fault
     root = fault.root if fault is not None and fault.caused_by is not None else None
     answer: dict[str, Any] = {
@@ -43,7 +48,7 @@ def task_result(outcome: Outcome, plan: Plan, run: Run) -> dict[str, Any]:
         "caused_by": None if root is None else _cause(root),
         "warnings": _warnings(outcome, plan),
         "items": None,
-        "model": _model(outcome.planned, plan, run),
+        "model": _model(outcome.planned, plan, made_by),
         "timing_ms": round(outcome.ms, 3),
     }
     if fault is not None:
@@ -109,16 +114,15 @@ def _warnings(outcome: Outcome, plan: Plan) -> list[str]:
 
 def _space_compared(node: Node) -> str | None:
     """The space in which an operation compared vectors with those of a resource."""
-    if node.operation.uses is None or node.resource is None:
-        return None
-    return node.resource.space if any(name in node.inputs for name in node.operation.uses.vectors) else None
+    spaces = {} if node.resource is None else node.resource.spaces
+    return " + ".join(space for name, space in spaces.items() if name in node.inputs) or None
 
 
-def _model(planned: PlannedTask, plan: Plan, run: Run) -> dict[str, Any] | None:
+def _model(planned: PlannedTask, plan: Plan, made_by: Mapping[str, Chosen]) -> dict[str, Any] | None:
     if planned.node is None:
         return None
     maker = plan.maker_of(planned.node)
-    engine = run.made_by.get(maker.id, maker.engine)
+    engine = made_by.get(maker.id, maker.engine)
     space = plan.space(planned.node, engine) or _space_compared(plan.nodes[planned.node])
     if engine is None and space is None:
         return None

@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 
 from app.api import errors
 from app.api.analyze import FORM_OVERHEAD_BYTES, analyze_image, analyze_image_upload
+from app.api.application import Application
+from app.api.batch import analyze_batch
 from app.api.catalog import available_operations
+from app.api.classifiers import classifier_health, list_classifiers, show_classifier
+from app.api.deadline import seconds_given
+from app.api.discretion import keep_discreet
+from app.api.doors import OPEN, UNGUARDED, Doors, DoorsMiddleware, check_declared, send_security_headers
 from app.api.duplicates import find_in_collection, find_in_set
+from app.api.gauges import metrics
 from app.api.health import live, ready
 from app.api.index import (
     add_items,
@@ -26,7 +33,7 @@ from app.api.index import (
 )
 from app.api.openapi import RegistryDocument
 from app.api.plan import show_plan
-from app.api.request_id import RequestIdMiddleware, send_request_id
+from app.api.request_id import send_request_id
 from app.api.room import Room
 from app.core.errors import RequestError, TaskError
 
@@ -35,22 +42,27 @@ Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 TITLE = "Sightgraph"
 
 
-def build_app(room: Room, version: str, lifespan: Lifespan) -> Litestar:
+def build_app(room: Room, version: str, lifespan: Lifespan, doors: Doors = UNGUARDED) -> Application:
     """The application over its parts.
 
     Args:
         room: what the handlers work with.
         version: shown in the OpenAPI document.
         lifespan: entered when the server starts and left when it stops.
+        doors: who may come in.
     """
+
+    keep_discreet()
 
     def provide_room() -> Room:
         return room
 
-    return Litestar(
+    app = Application(
+        room,
         route_handlers=[
             analyze_image,
             analyze_image_upload,
+            analyze_batch,
             available_operations,
             show_plan,
             create_collection,
@@ -64,10 +76,17 @@ def build_app(room: Room, version: str, lifespan: Lifespan) -> Litestar:
             search,
             find_in_collection,
             find_in_set,
+            list_classifiers,
+            show_classifier,
+            classifier_health,
             live,
             ready,
+            metrics,
         ],
-        dependencies={"room": Provide(provide_room, sync_to_thread=False)},
+        dependencies={
+            "room": Provide(provide_room, sync_to_thread=False),
+            "seconds": Provide(seconds_given, sync_to_thread=False),
+        },
         exception_handlers={
             RequestError: errors.refuse,
             TaskError: errors.refuse_task,
@@ -75,14 +94,18 @@ def build_app(room: Room, version: str, lifespan: Lifespan) -> Litestar:
             HTTPException: errors.refuse_http,
             Exception: errors.fail,
         },
-        middleware=[RequestIdMiddleware()],
-        before_send=[send_request_id],
+        middleware=[DoorsMiddleware(doors)],
+        before_send=[send_request_id, send_security_headers],
+        cors_config=doors.cors,
         request_max_body_size=room.limits.max_image_bytes + FORM_OVERHEAD_BYTES,
         openapi_config=OpenAPIConfig(
             title=TITLE,
             version=version,
-            render_plugins=[RegistryDocument(room.registry)],
+            render_plugins=[RegistryDocument(room.registry, keyed=bool(doors.keys))],
+            openapi_router=Router("/schema", route_handlers=[], opt={"scope": OPEN}, include_in_schema=False),
         ),
         lifespan=[lifespan],
         logging_config=None,
     )
+    check_declared(app)
+    return app

@@ -19,6 +19,7 @@ from app.runtime.engines import EngineState
     "/available_operations/",
     summary="List the operations with their params and states",
     tags=["discover"],
+    opt={"scope": "analyze"},
     responses=documented(CatalogResponse),
 )
 async def available_operations(room: NamedDependency[Room]) -> Response[bytes]:

@@ -37,6 +37,7 @@ _TEXTS = ("by", "operation", *_NUMBERS)
     request_max_body_size=JSON_BODY_MAX_BYTES,
     summary="Find near-duplicates in a collection",
     tags=["index"],
+    opt={"scope": "index"},
     responses=documented(DuplicatesAnswer, 400, 404, 503),
 )
 async def find_in_collection(
@@ -63,6 +64,7 @@ async def find_in_collection(
     request_max_body_size=ITEMS_FORM_MAX_BYTES,
     summary="Find near-duplicates in a set of uploaded images",
     tags=["index"],
+    opt={"scope": "analyze"},
     responses=documented(DuplicatesAnswer, 400, 413, 503),
 )
 async def find_in_set(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:

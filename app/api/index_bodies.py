@@ -65,7 +65,7 @@ async def sought(request: Request[Any, Any, Any], room: Room) -> Sought:
         ImageTooLarge: the image, or JSON, is over its limit.
     """
     if not _is_form(request):
-        body = validated(SearchBody, parsed(await _limited_body(request), "body"))
+        body = validated(SearchBody, parsed(await limited_body(request), "body"))
         read = None if body.image_url is None else partial(room.fetcher.fetch, body.image_url)
         return Sought(body, read, text=body.text, item_id=body.id, vector=body.vector, space=body.space)
     async with form_of(request, ("image_file", "query_json")) as form:
@@ -94,7 +94,7 @@ def validated(model: "type[T] | pydantic.TypeAdapter[T]", raw: Any, root: str = 
 
 async def _items_body(request: Request[Any, Any, Any]) -> ItemsBody:
     """One item or several, which the field `items` tells."""
-    raw = parsed(await _limited_body(request), "body")
+    raw = parsed(await limited_body(request), "body")
     if isinstance(raw, dict) and "items" in raw:
         several = validated(ItemsBody, raw)
         _refuse_doubled([item.id for item in several.items])
@@ -103,7 +103,7 @@ async def _items_body(request: Request[Any, Any, Any]) -> ItemsBody:
     return ItemsBody(items=[item], thumbnails=item.thumbnails)
 
 
-async def _limited_body(request: Request[Any, Any, Any]) -> bytes:
+async def limited_body(request: Request[Any, Any, Any]) -> bytes:
     """The body, of which no more is read than JSON may have."""
     body = bytearray()
     if int(request.headers.get("content-length", 0)) <= JSON_MAX_BYTES:
@@ -131,11 +131,11 @@ def _uploads(form: Mapping[str, list[Any]], max_image_bytes: int) -> list[Arriva
         raise MalformedRequest(f"image_file: was sent {len(files)} times; at most {MAX_ITEMS} are taken")
     if not all(isinstance(file, UploadFile) for file in files):
         raise MalformedRequest("image_file: must be a file part with a file name")
-    ids = [validated(_ITEM_ID, value, "id") for value in _one_a_file(form, "id", len(files))]
+    ids = [validated(_ITEM_ID, value, "id") for value in one_a_file(form, "id", len(files))]
     _refuse_doubled(ids)
     metadata = [
         validated(_METADATA, parsed(value, "metadata"), "metadata")
-        for value in _one_a_file(form, "metadata", len(files))
+        for value in one_a_file(form, "metadata", len(files))
     ]
     return [
         Arrival(
@@ -147,7 +147,7 @@ def _uploads(form: Mapping[str, list[Any]], max_image_bytes: int) -> list[Arriva
     ]
 
 
-def _one_a_file(form: Mapping[str, list[Any]], name: str, files: int) -> Sequence[Any]:
+def one_a_file(form: Mapping[str, list[Any]], name: str, files: int) -> Sequence[Any]:
     """The values of a field that stands for each file, or for none."""
     values = form.get(name, [])
     if values and len(values) != files:

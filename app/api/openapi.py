@@ -1,7 +1,7 @@
 """The OpenAPI document: Litestar's own, with the bodies that the handlers read themselves and with every
 operation's params from the registry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -12,6 +12,16 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from pydantic.json_schema import models_json_schema
 
+from app.api.batch_schemas import (
+    AnalyzeBatchRequest,
+    BatchEnd,
+    BatchImageAnswer,
+    BatchImageRefusal,
+    StreamedEnd,
+    StreamedImage,
+    StreamedTask,
+)
+from app.api.doors_document import add_doors
 from app.api.index_schemas import (
     MAX_ITEMS,
     DuplicatesBody,
@@ -23,12 +33,14 @@ from app.api.index_schemas import (
     SingleItemBody,
 )
 from app.api.schemas import AnalyzeRequest, ErrorResponse, PlanRequest, TaskRequest
+from app.api.streaming import EVENT_STREAM, NDJSON
 from app.core.catalog import params_schema
 from app.core.operation import Operation
 from app.core.registry import Registry
 
 _BODIES: tuple[type[pydantic.BaseModel], ...] = (
     AnalyzeRequest,
+    AnalyzeBatchRequest,
     PlanRequest,
     NewCollection,
     SingleItemBody,
@@ -39,13 +51,23 @@ _BODIES: tuple[type[pydantic.BaseModel], ...] = (
     SetBody,
 )
 
+_LINES: tuple[type[pydantic.BaseModel], ...] = (
+    StreamedImage,
+    StreamedTask,
+    StreamedEnd,
+    BatchImageAnswer,
+    BatchImageRefusal,
+    BatchEnd,
+)
+
 MERMAID = "text/vnd.mermaid"
+OPENMETRICS = "application/openmetrics-text"
 
 _REF = "#/components/schemas/{model}"
 _DESCRIPTIONS = {
     200: "The answer",
     400: "The request cannot be read; the detail says what and where",
-    404: "There is no such collection or item",
+    404: "There is no such collection, item or classifier",
     409: "The name is taken, or vectors of two spaces would be mixed",
     413: "The body is over the limit",
     503: "Try again later",
@@ -73,12 +95,15 @@ def documented(
 class RegistryDocument(JsonRenderPlugin):
     """Serves the document at `/schema/openapi.json`."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, keyed: bool = False) -> None:
         super().__init__()
         self._registry = registry
+        self._keyed = keyed
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return orjson.dumps(completed(openapi_schema, self._registry))
+        document = completed(openapi_schema, self._registry)
+        add_doors(document, request.app, keyed=self._keyed)
+        return orjson.dumps(document)
 
 
 def completed(generated: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
@@ -93,10 +118,14 @@ def completed(generated: Mapping[str, Any], registry: Registry) -> dict[str, Any
         # Any type and any params are read: what does not fit is answered as a skipped task.
         "anyOf": [*variants, {"$ref": _add_other_task(bodies["$defs"], schemas)}],
     }
+    _, lines = models_json_schema([(model, "serialization") for model in _LINES], ref_template=_REF)
+    schemas.update({name: line for name, line in lines["$defs"].items() if name not in schemas})
     paths = schema["paths"]
     for path, content in _contents().items():
         paths[path]["post"]["requestBody"] = {"required": True, "content": content}
-    paths["/plan"]["post"]["responses"]["200"]["content"][MERMAID] = {"schema": {"type": "string"}}
+    for path, answers in _other_answers().items():
+        paths[path]["post"]["responses"]["200"]["content"].update(answers)
+    paths["/metrics"]["get"]["responses"]["200"]["content"][OPENMETRICS] = {"schema": {"type": "string"}}
     return schema
 
 
@@ -144,6 +173,13 @@ def _contents() -> dict[str, dict[str, Any]]:
         "/analyze_image_upload": _form(
             image_file=_FILE, tasks_json=_text_of("The `tasks` of a request, as JSON text.", tasks)
         ),
+        "/analyze_batch": _json("AnalyzeBatchRequest")
+        | _form(
+            image_file=_several(_FILE),
+            tasks_json=_text_of("The `tasks` for every image, as JSON text.", tasks),
+            id=_several({"type": "string", "minLength": 1, "maxLength": 512}),
+            required=["image_file", "tasks_json"],
+        ),
         "/plan": _json("PlanRequest"),
         "/index": _json("NewCollection"),
         "/index/{collection}/items": _json("SingleItemBody", "ItemsBody")
@@ -170,6 +206,31 @@ def _contents() -> dict[str, dict[str, Any]]:
             required=["image_file"],
         ),
     }
+
+
+def _other_answers() -> dict[str, dict[str, Any]]:
+    """By path, what is answered beside JSON where `Accept` asks for it, by its media type."""
+    image = (StreamedImage, StreamedTask, StreamedEnd, ErrorResponse)
+    streamed = {
+        NDJSON: _text("One JSON object a line: the image, every task as it finishes, the times.", image),
+        EVENT_STREAM: _text("The same objects as the events `image`, `task`, `done` and `error`.", image),
+    }
+    batch = _text(
+        "One JSON object a line: every image as it finishes, and last the totals. The answer by default.",
+        (BatchImageAnswer, BatchImageRefusal, BatchEnd, ErrorResponse),
+    )
+    return {
+        "/analyze_image": streamed,
+        "/analyze_image_upload": streamed,
+        "/analyze_batch": {NDJSON: batch},
+        "/plan": {MERMAID: {"schema": {"type": "string"}}},
+    }
+
+
+def _text(description: str, parts: Sequence[type[pydantic.BaseModel]]) -> dict[str, Any]:
+    """A text of JSON objects; the schema of each is a note, since it is not that of the whole."""
+    content = {"anyOf": [{"$ref": _REF.format(model=part.__name__)} for part in parts]}
+    return {"schema": {"type": "string", "description": description, "contentSchema": content}}
 
 
 _FILE = {"type": "string", "format": "binary", "description": "The image file."}

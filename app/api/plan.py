@@ -7,6 +7,7 @@ from litestar import MediaType, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from app.api.accept import preferred
 from app.api.answers import json_response
 from app.api.bodies import JSON_BODY_MAX_BYTES, in_time, json_body, unique_tasks
 from app.api.mermaid import flowchart
@@ -24,6 +25,7 @@ from app.runtime.engines import EngineState
     request_max_body_size=JSON_BODY_MAX_BYTES,
     summary="Show the graph that a request would run",
     tags=["analyse"],
+    opt={"scope": "analyze"},
     responses=documented(PlanResponse, 400, 413),
 )
 async def show_plan(
@@ -38,7 +40,8 @@ async def show_plan(
     tasks = unique_tasks(body.tasks)
     plan = resolve(tasks, room.registry, room.pool.choose, await room.resources(tasks))
     shown = described(plan, room, body.image_sha256)
-    if format_ == "mermaid" or (format_ is None and _prefers_mermaid(request)):
+    preferred_form = preferred(request, [MediaType.JSON, MERMAID])
+    if format_ == "mermaid" or (format_ is None and preferred_form == MERMAID):
         return Response(flowchart(shown), media_type=MERMAID)
     return json_response(shown)
 
@@ -79,14 +82,6 @@ def described(plan: Plan, room: Room, image_sha256: str | None) -> dict[str, Any
         ),
         "estimate_ms": None if None in estimates else round(sum(estimates), 3),
     }
-
-
-def _prefers_mermaid(request: Request[Any, Any, Any]) -> bool:
-    try:
-        return request.accept.best_match([MediaType.JSON, MERMAID]) == MERMAID
-    except (ValueError, OverflowError):
-        # A quality that is no number.
-        return False
 
 
 def _cached(plan: Plan, room: Room, image_sha256: str | None) -> frozenset[str] | None:

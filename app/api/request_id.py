@@ -6,11 +6,12 @@ It is in the answer, in the header X-Request-ID and in every line that the reque
 import logging
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Scope
 
 HEADER = "X-Request-ID"
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -23,15 +24,14 @@ def request_id() -> str:
     return _current.get()
 
 
-class RequestIdMiddleware(ASGIMiddleware):
-    """Sets the id before anything else of the request runs."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        token = _current.set(_id_of(scope))
-        try:
-            await next_app(scope, receive, send)
-        finally:
-            _current.reset(token)
+@contextmanager
+def naming(scope: Scope) -> Iterator[None]:
+    """The id of a request is that of all that runs inside."""
+    token = _current.set(_id_of(scope))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 async def send_request_id(message: Message, scope: Scope) -> None:

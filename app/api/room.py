@@ -1,14 +1,20 @@
 """What the handlers work with: the parts that main joins, handed to every handler by name."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from app.api.auth import permits
+from app.api.exchange import RequestTracing
+from app.api.metrics import Metrics
+from app.api.turns import Turns
 from app.core.artifacts import Image, ImageInfo
-from app.core.errors import Overloaded, TaskError
-from app.core.operation import Resource, Resources
+from app.core.classifier import Classifiers
+from app.core.errors import NotPermitted, Overloaded, TaskError
 from app.core.registry import Registry
 from app.core.resolver import Task, named_resources
+from app.core.resource import Resource, Resources
 from app.index.collections import Collections
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
@@ -43,31 +49,52 @@ class Room:
     decode_limits: DecodeLimits
     limits: RequestLimits
     index: Collections
+    classifiers: Classifiers
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: RequestTracing | None = None
     _decoding: Flights[Image] = field(default_factory=Flights, init=False)
     starting: bool = field(default=False, init=False)
     """Whether the engines of the start are still being loaded."""
+    stopping: bool = field(default=False, init=False)
+    """Whether the server was told to stop."""
+    refusing: bool = field(default=False, init=False)
+    """Whether it only finishes what it has taken."""
+    requests: int = field(default=0, init=False)
+    """How many requests have no whole answer yet."""
     working: int = field(default=0, init=False)
     """How many requests are worked on now."""
     pixels: int = field(default=0, init=False)
     """How many pixels their images have together."""
+    turns: Turns = field(init=False)
+    """Whose turn it is among the images of batches."""
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self)
 
     async def resources(self, tasks: Sequence[Task]) -> Resources:
         """The resources that tasks name, looked up off the event loop."""
-        named = named_resources(tasks, self.registry)
-        return await self.index.call(self._found, named) if named else {}
+        named = sorted(named_resources(tasks, self.registry))
+        found = await asyncio.gather(*(self._found(kind, name) for kind, name in named))
+        return dict(zip(named, found, strict=True))
 
-    def _found(self, named: Iterable[tuple[str, str]]) -> Resources:
-        find: dict[str, Callable[[str], Resource]] = {"collection": self.index.find}
-        found: dict[tuple[str, str], Resource | TaskError] = {}
-        for kind, name in named:
-            try:
-                found[kind, name] = find[kind](name)
-            except TaskError as error:
-                found[kind, name] = error
-        return found
+    async def _found(self, kind: str, name: str) -> Resource | TaskError:
+        if kind == "collection" and not permits("index"):
+            return NotPermitted(f"The collection '{name}' needs an API key with the scope 'index'.")
+        try:
+            return await self._finders[kind](name)
+        except TaskError as error:
+            return error
+
+    @property
+    def _finders(self) -> Mapping[str, Callable[[str], Awaitable[Resource]]]:
+        return {
+            "collection": lambda name: self.index.call(self.index.find, name),
+            "classifier": lambda name: asyncio.to_thread(self.classifiers.find, name),
+        }
 
     def source(self, data: bytes) -> ImageSource:
-        return ImageSource(data, self.pool, self.cache, self.decode_limits, self._decoding)
+        observer = self.executor.observer
+        return ImageSource(data, self.pool, self.cache, self.decode_limits, self._decoding, observer)
 
     def known_image(self, sha256: str) -> ImageInfo | None:
         """The facts of an image that decoded before, while the cache keeps them."""
@@ -109,3 +136,4 @@ class Room:
             yield
         finally:
             self.pixels -= pixels
+            self.turns.memory_freed()

@@ -4,6 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.classifier import ClassifierFacts
+from app.core.drift import Health
+
 MAX_TASKS = 64
 
 
@@ -298,15 +301,64 @@ class LiveResponse(BaseModel):
     status: Literal["ok"]
 
 
+class Lanes(BaseModel):
+    """What computes."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    count: int
+    """How many computations run at once."""
+    lost: int
+    """How many hung and were given up; they are replaced until too many are lost."""
+
+
 class ReadyResponse(BaseModel):
     """Which operations are ready."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    status: Literal["ready", "loading", "degraded"]
-    """`loading` until the models of the start are loaded; `degraded` where a model failed to load."""
+    status: Literal["ready", "loading", "degraded", "failed", "stopping"]
+    """`loading` until the models of the start are loaded; `degraded` where a model failed to load or a lane
+    was lost; `failed` where no lane is left; `stopping` once the server was told to stop."""
+    lanes: Lanes
+    """What computes."""
     operations: dict[str, OperationReadiness]
     """Every operation by its type."""
+
+
+class ListedClassifier(BaseModel):
+    """A collection and what serves it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    collection: str
+    """The id or name by which `classify` asks for it."""
+    classifier: ClassifierFacts | None
+    """The version that serves; null where it cannot be read."""
+    problem: str | None
+    """Why it cannot be read."""
+
+
+class ClassifiersAnswer(BaseModel):
+    """The classifiers of this server."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    classifiers: list[ListedClassifier]
+    """In the order of their names."""
+
+
+class ClassifierHealthAnswer(BaseModel):
+    """Whether what a classifier is asked has drifted."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    collection: str
+    """The id or name."""
+    watched: bool
+    """Whether this server watches for drift."""
+    drift: Health | None
+    """What it saw; null where it does not watch."""
 
 
 class ErrorResponse(BaseModel):

@@ -2,7 +2,8 @@
 
 import click
 
-from app.cli import classifiers, index, models, search, serve
+from app.cli import index, keys, models, search, serve
+from app.cli.classifiers import classifiers
 from app.cli.starting import unknown_settings
 
 __all__ = ["main", "unknown_settings"]
@@ -18,4 +19,5 @@ main.add_command(serve.serve)
 main.add_command(models.models)
 main.add_command(index.index)
 main.add_command(search.search)
-main.add_command(classifiers.classifiers)
+main.add_command(keys.keys)
+main.add_command(classifiers)

@@ -71,14 +71,14 @@ class Server:
 
     async def items(self, collection: str) -> AsyncIterator[dict[str, Any]]:
         """All items in order of their ids, fetched page by page."""
-        query = {"limit": str(_PAGE)}
-        while True:
-            page = await self._request("GET", f"/index/{_segment(collection)}/items/", params=query)
+        async for page in self._pages(collection, limit=str(_PAGE)):
             for item in page["items"]:
                 yield item
-            if page["next"] is None:
-                return
-            query["after"] = page["next"]
+
+    async def vectors(self, collection: str) -> AsyncIterator[dict[str, Any]]:
+        """All items with their vectors, in pages that name the space."""
+        async for page in self._pages(collection, limit=str(_PAGE), vectors="true"):
+            yield page
 
     async def add(
         self, collection: str, uploads: Sequence[Upload], *, thumbnails: bool
@@ -135,6 +135,14 @@ class Server:
             files = {"image_file": ("image", opened)}
             return await self._request("POST", "/analyze_image_upload/", files=files, data=form)
 
+    async def _pages(self, collection: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        while True:
+            page = await self._request("GET", f"/index/{_segment(collection)}/items/", params=query)
+            yield page
+            if page["next"] is None:
+                return
+            query["after"] = page["next"]
+
     async def _of_item(self, method: str, collection: str, item_id: str) -> dict[str, Any] | None:
         try:
             return await self._request(method, f"/index/{_segment(collection)}/items/{_segment(item_id)}")
@@ -172,7 +180,7 @@ class Server:
                 await asyncio.sleep(wait)
             else:
                 self._answered = True
-                if wait is None or response.status_code != 503 or "retry-after" not in response.headers:
+                if wait is None or not _is_told_to_wait(response):
                     return response
                 await asyncio.sleep(max(wait, _seconds(response.headers["retry-after"])))
         raise AssertionError("the last attempt returns or raises")
@@ -187,6 +195,11 @@ def _opened(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
 def _segment(text: str) -> str:
     """A name as one part of a path. Dots are encoded too: httpx would resolve `.` and `..`."""
     return quote(text, safe="").replace(".", "%2E")
+
+
+def _is_told_to_wait(response: httpx.Response) -> bool:
+    """The server is full, or this client has asked often enough."""
+    return response.status_code in (429, 503) and "retry-after" in response.headers
 
 
 def _seconds(retry_after: str) -> float:

@@ -4,6 +4,7 @@ Both are spoken to over HTTP, so that there is one path.
 """
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from app.cli.starting import declarations_told, read_settings
+from app.cli.starting import API_KEY_VARIABLE, declarations_told, read_settings
 
 if TYPE_CHECKING:
     from app.cli.client import Server
@@ -26,7 +27,8 @@ def server_options(command: Command) -> Command:
             "--server",
             metavar="URL",
             callback=_checked_url,
-            help="A running server. Without it the work is done in this process.",
+            help="A running server. Without it the work is done in this process. "
+            f"The API key that a server asks for is taken from the variable {API_KEY_VARIABLE}.",
         ),
         click.option(
             "--offline", is_flag=True, help="In this process: keep off the network for model weights."
@@ -61,17 +63,21 @@ async def connected(
             raise click.UsageError(
                 "--offline is for this process; the server of --server has its own settings."
             )
-        async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT) as client:
+        key = os.environ.get(API_KEY_VARIABLE, "").strip()
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT, headers=headers) as client:
             yield Server(client)
         return
     settings = read_settings(offline=offline)
     # What a server warns of in its log, the answers of this one say.
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    from app.api.doors import UNGUARDED
     from app.main import create_app
 
     with declarations_told():
         # A command ends soon: nothing is downloaded beside it, or loaded before it is needed.
-        app = create_app(settings.model_copy(update={"pull": ()}), load_ahead=False)
+        ahead = settings.model_copy(update={"pull": ()})
+        app = create_app(ahead, load_ahead=False, doors=UNGUARDED)
     # The two libraries describe the same calls by different types.
     transport = httpx.ASGITransport(cast("Any", app), raise_app_exceptions=False)
     problem: Exception | None = None

@@ -1,13 +1,16 @@
 """`sightgraph serve`."""
 
-from typing import Any
+import ipaddress
+import logging.config
+from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.logs import logging_config
 from app.cli.starting import declarations_told, read_settings
 
-# After this, requests that are still running are cut off.
-STOP_WITHIN_SECONDS = 20
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 @click.command()
@@ -19,6 +22,7 @@ STOP_WITHIN_SECONDS = 20
     type=click.IntRange(0, 65535),
     help="The port.",
 )
+@click.option("--no-auth", is_flag=True, help="Let everybody who reaches the address use the server.")
 @click.option("--offline", is_flag=True, help="Keep off the network for model weights.")
 @click.option("--preload", is_flag=True, help="Load every model that is here at the start.")
 @click.option(
@@ -26,42 +30,56 @@ STOP_WITHIN_SECONDS = 20
     type=click.Choice(["real", "random"]),
     help="`random` puts random ones of full size in place of those that are downloaded, for measurements.",
 )
-def serve(host: str, port: int, offline: bool, preload: bool, weights: str | None) -> None:
+def serve(host: str, port: int, no_auth: bool, offline: bool, preload: bool, weights: str | None) -> None:
     """Start the server.
 
     Every setting is an environment variable with the prefix SIGHTGRAPH_.
     """
     settings = read_settings(offline=offline, preload=("all",) if preload else (), weights=weights)
+    check_bound(host, settings, no_auth=no_auth)
+    logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     import uvicorn
 
-    from app.main import create_app
+    from app.cli.stopping import StoppingServer
+    from app.main import build_doors, create_app
 
     with declarations_told():
-        app = create_app(settings)
+        app = create_app(settings, doors=build_doors(settings, loopback=is_loopback(host)))
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        log_config=LOGGING,
+        log_config=None,
+        # It would show queries; `app.api.access_log` does not.
+        access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=STOP_WITHIN_SECONDS,
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     # A port that is taken ends the start here, before any model is loaded.
-    uvicorn.Server(config).run(sockets=[config.bind_socket()])
+    server = StoppingServer(config, app.room, settings.stop_within, settings.stop_delay)
+    server.run(sockets=[config.bind_socket()])
 
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "app.api.request_id.RequestIdFilter"}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(request_id)s %(name)s: %(message)s"}},
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["request_id"],
-        }
-    },
-    "root": {"level": "WARNING", "handlers": ["stderr"]},
-    "loggers": {"app": {"level": "INFO"}, "uvicorn": {"level": "INFO"}},
-}
+def check_bound(host: str, settings: "Settings", *, no_auth: bool) -> None:
+    """Others reach a server only by its owner's will.
+
+    Raises:
+        ClickException: the address is not loopback, and nothing says who may come in.
+    """
+    if no_auth and settings.api_keys:
+        raise click.UsageError("--no-auth and SIGHTGRAPH_API_KEYS contradict each other; take one away.")
+    if not (is_loopback(host) or settings.api_keys or no_auth):
+        raise click.ClickException(
+            f"--host {host} lets other machines in, and nothing says who may use the server. Set "
+            "SIGHTGRAPH_API_KEYS (`sightgraph keys new NAME` makes a key), or say --no-auth to let everybody."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

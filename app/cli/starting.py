@@ -10,6 +10,10 @@ import click
 if TYPE_CHECKING:
     from app.settings import Settings
 
+# What a command shows to the server of --server; a server has no use for it.
+_KEY_OF_COMMANDS = "api_key"
+API_KEY_VARIABLE = f"SIGHTGRAPH_{_KEY_OF_COMMANDS}".upper()
+
 
 def read_settings(**options: Any) -> "Settings":
     """The settings of the environment; before them go the options of a command that are given.
@@ -27,11 +31,11 @@ def read_settings(**options: Any) -> "Settings":
     except ValidationError as error:
         problems = error.errors(include_url=False)
         for problem in problems:
-            if problem["loc"][0] == "index_url":
-                problem["input"] = "(not shown: it may hold a password)"
+            if problem["loc"][0] in ("index_url", "api_keys"):
+                problem["input"] = "(not shown: it may hold a secret)"
             problem["loc"] = (f"SIGHTGRAPH_{problem['loc'][0]}".upper(),)
         raise click.ClickException(f"a setting is wrong: {explain(problems)}") from None
-    for name in unknown_settings(os.environ, Settings.model_fields):
+    for name in unknown_settings(os.environ, [*Settings.model_fields, _KEY_OF_COMMANDS]):
         click.echo(f"Warning: {name} is no setting of this server.", err=True)
     return settings
 

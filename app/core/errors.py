@@ -18,10 +18,13 @@ SightgraphError
     │   ├── InvalidReference
     │   ├── RegionNotFound
     │   ├── CollectionNotFound
+    │   ├── ClassifierNotFound
+    │   ├── NotPermitted
     │   └── ItemNotFound
     └── Failed                  the server tried and failed; asking again may help
         ├── ModelUnavailable
         ├── SpaceMismatch
+        ├── ClassifierUnavailable
         ├── IndexUnavailable
         ├── DependencyFailed
         ├── DeadlineExceeded
@@ -167,6 +170,16 @@ class CollectionNotFound(Skipped):
     code = "collection_not_found"
 
 
+class ClassifierNotFound(Skipped):
+    code = "classifier_not_found"
+
+
+class NotPermitted(Skipped):
+    """The client's key lacks the scope."""
+
+    code = "not_permitted"
+
+
 class ItemNotFound(Skipped):
     code = "item_not_found"
 
@@ -185,6 +198,12 @@ class SpaceMismatch(Failed):
     """Vectors of two spaces would be compared: a model was replaced, or another one is meant."""
 
     code = "space_mismatch"
+
+
+class ClassifierUnavailable(Failed):
+    """The classifier is there and cannot be read."""
+
+    code = "classifier_unavailable"
 
 
 class IndexUnavailable(Failed):

@@ -7,6 +7,7 @@ task fails with `internal`. No answer tells of the machine.
 import json
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ import PIL.Image
 import pytest
 
 import app
+from app.settings import Settings
+from classifiers.shelf import Shelf
+from tests.heads import put_head
 from tests.images import encoded, noise, plain
 from tests.runtime.test_decode import BROKEN_EXIF, HEIC, LAYOUTS, OVERSIZED, REFUSED, WHOLE, saved
 
@@ -113,6 +117,8 @@ def everything(client) -> Iterator[list[dict[str, Any]]]:
     """A task for every operation whose model is here, on the whole image where it takes that."""
     client.delete("/index/photos/")
     assert client.post("/index/", json={"name": "photos", "operation": "embed_hog_hsv"}).status_code == 201
+    shelf = Shelf(Settings().data / "classifiers")
+    put_head(shelf, "photos")
     operations = client.get("/available_operations/").json()["operations"]
     yield [
         {
@@ -125,6 +131,7 @@ def everything(client) -> Iterator[list[dict[str, Any]]]:
         if facts["state"] != "absent" and name != "compare"
     ]
     client.delete("/index/photos/")
+    shutil.rmtree(shelf.folder)
 
 
 def checkerboard(width: int, height: int) -> Any:

@@ -1,0 +1,100 @@
+"""Figures of a benchmark, from what was seen: percentiles, arrivals, and ratios of one run.
+
+A run's `scenarios` are plain values, as they are written to JSON: by scenario `servers` (by name, each with
+`load` by concurrency and `overload`), `bound` and `memory`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+OURS = "ours"
+PLAIN = "plain"
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The least value that so many percent do not exceed (the nearest rank); None of nothing."""
+    if not values:
+        return None
+    rank = math.ceil(len(values) * percent / 100)
+    return sorted(values)[max(rank, 1) - 1]
+
+
+def percentiles(ms: Sequence[float]) -> dict[str, Any]:
+    """`p50_ms`, `p95_ms` and `p99_ms`, and of how many."""
+    shown = {f"p{percent}_ms": rounded(percentile(ms, percent)) for percent in (50, 95, 99)}
+    return {"count": len(ms), **shown}
+
+
+def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """The seconds at which requests arrive by a Poisson process, `rate` of them a second."""
+    rng = np.random.default_rng(seed)
+    times: list[float] = []
+    at = float(rng.exponential(1 / rate))
+    while at < seconds:
+        times.append(at)
+        at += float(rng.exponential(1 / rate))
+    return times
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """None where one is missing, or nothing was there to compare with."""
+    return None if part is None or not whole else rounded(part / whole)
+
+
+def growth_percent(before: float, after: float) -> float | None:
+    share = ratio(after - before, before)
+    return None if share is None else rounded(100 * share)
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def ratios(scenarios: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run comes down to.
+
+    Returns:
+        throughput_vs_plain: ours by the plain server's, by scenario and concurrency.
+        wall_vs_bound: by scenario, the p50 of ours for one client by that of the bare forwards on one thread.
+        light_p99_ms, plain_light_p99_ms: of the light endpoints under load, by scenario and concurrency.
+        cached_overhead_ms: the p50 of an upload that is answered from the cache, for one client.
+        memory_growth: in percent, of the mixed load.
+        goodput_at_4x: by scenario, the answers in time at four times the peak throughput, by the latter.
+    """
+    loads = {name: _loads(scenario) for name, scenario in scenarios.items()}
+    found: dict[str, Any] = {
+        "throughput_vs_plain": {},
+        "wall_vs_bound": {},
+        "light_p99_ms": {},
+        "plain_light_p99_ms": {},
+        "cached_overhead_ms": loads.get("cached", {}).get(OURS, {}).get("1", {}).get("p50_ms"),
+        "memory_growth": scenarios.get("mixed", {}).get("memory", {}).get("growth_percent"),
+        "goodput_at_4x": {},
+    }
+    for name, scenario in scenarios.items():
+        ours, plain = loads[name].get(OURS, {}), loads[name].get(PLAIN, {})
+        if ours and plain:
+            found["throughput_vs_plain"][name] = {
+                concurrency: ratio(each["throughput"], plain[concurrency]["throughput"])
+                for concurrency, each in ours.items()
+            }
+        for key, by_concurrency in (("light_p99_ms", ours), ("plain_light_p99_ms", plain)):
+            if by_concurrency:
+                found[key][name] = {
+                    concurrency: each["light"]["p99_ms"] for concurrency, each in by_concurrency.items()
+                }
+        if scenario.get("bound") and "1" in ours:
+            found["wall_vs_bound"][name] = ratio(
+                ours["1"]["p50_ms"], scenario["bound"]["one_thread"]["p50_ms"]
+            )
+        overload = scenario.get("servers", {}).get(OURS, {}).get("overload")
+        if overload:
+            found["goodput_at_4x"][name] = overload["goodput_share"]
+    return found
+
+
+def _loads(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: server["load"] for name, server in scenario.get("servers", {}).items()}

@@ -1,0 +1,252 @@
+"""The load of a benchmark: one asyncio process with httpx, which shares the cores with what it measures."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import httpx
+import orjson
+from benchmark_images import Photos
+from benchmark_scenarios import Scenario
+
+UPLOAD = "/analyze_image_upload/"
+BATCH = "/analyze_batch/"
+LIGHT = ("/health/live", "/available_operations/")
+LIGHT_EVERY_SECONDS = 0.1
+# Under a load that can be answered nothing is given up before.
+PATIENCE_SECONDS = 1200.0
+# So many images' answers are kept to be compared.
+KEPT_ANSWERS = 200
+
+clock = time.perf_counter
+
+
+class Failed(Exception):
+    """A request was not answered, or not wholly."""
+
+
+class Refused(Failed):
+    """A request was told to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that is measured. `pid` is known of those that run here."""
+
+    name: str
+    url: str
+    pid: int | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a client saw, in one turn or several.
+
+    `ms` are those of the requests that were answered wholly, and `light_ms` those of the light endpoints.
+    `refused` counts the answers 503, and `problem` is the first of those that count as failed.
+    """
+
+    ms: list[float] = field(default_factory=list)
+    failed: int = 0
+    refused: int = 0
+    problem: str = ""
+    seconds: float = 0.0
+    light_ms: list[float] = field(default_factory=list)
+    light_failed: int = 0
+
+    def fail(self, problem: str) -> None:
+        self.failed += 1
+        self.problem = self.problem or problem
+
+
+class Client:
+    """Asks a server for a scenario, each time with images that it was not asked about before.
+
+    Attributes:
+        answers: by an image's number the data of its tasks.
+    """
+
+    def __init__(self, server: Server, scenario: Scenario, photos: Photos) -> None:
+        self.server = server
+        self.answers: dict[int, dict[str, Any]] = {}
+        self._scenario = scenario
+        self._photos = photos
+        self._form = {"tasks_json": json.dumps(scenario.tasks)}
+        self._next = 0
+        self._takes_batches = False
+        self._light: list[str] = []
+
+    async def warm_up(self, at_once: int) -> None:
+        """Find out which endpoints the server has, let it load its models, and then make room for several
+        requests.
+
+        Raises:
+            Failed: one was not answered wholly.
+        """
+        async with connected(self.server.url) as http:
+            self._light = [path for path in LIGHT if (await http.get(path)).is_success]
+            if self._scenario.images > 1:
+                probe = await http.post(BATCH, json={})
+                self._takes_batches = probe.status_code not in (404, 405)
+            for several in (1, at_once):
+                await asyncio.gather(*(self._send(http, Seen()) for _ in range(several)))
+
+    async def turn(self, concurrency: int, seconds: float, seen: Seen) -> None:
+        """Ask all the time, so many requests at once.
+
+        No request is begun after the time; those that were are waited for.
+        """
+
+        async def ask_again() -> None:
+            while clock() < started + seconds:
+                await self._ask(http, seen)
+
+        async with connected(self.server.url) as http, self._light_beside(seen):
+            started = clock()
+            await asyncio.gather(*(ask_again() for _ in range(concurrency)))
+            seen.seconds += clock() - started
+
+    async def flood(self, times: Sequence[float], deadline: float, seen: Seen) -> list[float]:
+        """Ask at given times, whatever is unanswered, each request with a deadline.
+
+        Returns:
+            when the answers came that were in time, in seconds from the start.
+        """
+        good: list[float] = []
+
+        async def ask(due: float) -> None:
+            try:
+                # The server may need a moment to say that the time is up.
+                async with asyncio.timeout(started + due + deadline + 1 - clock()):
+                    await self._send(http, seen, asks_again=False)
+            except Refused:
+                return
+            except (Failed, TimeoutError) as error:
+                seen.fail(str(error) or "no answer in time")
+                return
+            took = clock() - started - due
+            seen.ms.append(took * 1000)
+            if took <= deadline:
+                good.append(due + took)
+
+        headers = {"X-Request-Timeout": f"{deadline:g}"}
+        async with connected(self.server.url, headers) as http, self._light_beside(seen):
+            started = clock()
+            async with asyncio.TaskGroup() as group:
+                for due in times:
+                    await asyncio.sleep(max(0.0, started + due - clock()))
+                    group.create_task(ask(due))
+            seen.seconds += clock() - started
+        return good
+
+    async def _ask(self, http: httpx.AsyncClient, seen: Seen) -> None:
+        started = clock()
+        try:
+            await self._send(http, seen)
+        except Failed as error:
+            seen.fail(str(error))
+        else:
+            seen.ms.append((clock() - started) * 1000)
+
+    async def _send(self, http: httpx.AsyncClient, seen: Seen, *, asks_again: bool = True) -> None:
+        """One request, or as many as it takes.
+
+        Raises:
+            Failed: it was not answered wholly.
+        """
+        first = self._next
+        self._next += self._scenario.images
+        files = {number: self._file(number) for number in range(first, self._next)}
+        if self._takes_batches:
+            parts = [("image_file", (f"{number}.jpg", data)) for number, data in files.items()]
+            body = await self._post(http, BATCH, parts, seen, asks_again)
+            for number, answer in zip(files, body["images"], strict=True):
+                self._keep(number, answer)
+            return
+
+        async def send(number: int, data: bytes) -> None:
+            parts = [("image_file", (f"{number}.jpg", data))]
+            self._keep(number, await self._post(http, UPLOAD, parts, seen, asks_again))
+
+        await asyncio.gather(*(send(*each) for each in files.items()))
+
+    async def _post(
+        self, http: httpx.AsyncClient, path: str, files: Any, seen: Seen, asks_again: bool
+    ) -> Any:
+        while True:
+            try:
+                response = await http.post(
+                    path, files=files, data=self._form, headers={"Accept": "application/json"}
+                )
+            except httpx.HTTPError as error:
+                raise Failed(f"{type(error).__name__}: {error}") from None
+            if response.is_success:
+                return orjson.loads(response.content)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                raise Failed(f"{response.status_code}: {response.text[:200]}")
+            seen.refused += 1
+            if not asks_again:
+                raise Refused
+            await asyncio.sleep(float(response.headers.get("retry-after", 1)))
+
+    def _keep(self, number: int, answer: dict[str, Any]) -> None:
+        if "results" not in answer:
+            raise Failed(f"{answer}"[:200])
+        for result in answer["results"].values():
+            if result["status"] != "success":
+                raise Failed(f"{result['status']}: {result['error_message']}"[:200])
+        if len(self.answers) < KEPT_ANSWERS:
+            self.answers[number] = {name: result["data"] for name, result in answer["results"].items()}
+
+    def _file(self, number: int) -> bytes:
+        return self._photos.jpeg(number) if self._scenario.varied else self._photos.of_100_kb
+
+    @asynccontextmanager
+    async def _light_beside(self, seen: Seen) -> AsyncIterator[None]:
+        """Ask the light endpoints meanwhile, by a client of its own."""
+        ended: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        light = asyncio.create_task(self._ask_light(ended, seen))
+        try:
+            yield
+            ended.set_result(clock())
+            await light
+        finally:
+            light.cancel()
+
+    async def _ask_light(self, ended: "asyncio.Future[float]", seen: Seen) -> None:
+        """Ask at fixed times, one after another. The time of one counts from when it was due, also where the
+        one before was not answered then."""
+        due, number = clock(), 0
+        async with connected(self.server.url) as http:
+            while self._light and not (ended.done() and due >= ended.result()):
+                await asyncio.sleep(max(0.0, due - clock()))
+                try:
+                    (await http.get(self._light[number % len(self._light)])).raise_for_status()
+                    seen.light_ms.append((clock() - due) * 1000)
+                except httpx.HTTPError:
+                    seen.light_failed += 1
+                due, number = due + LIGHT_EVERY_SECONDS, number + 1
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def connected(url: str, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    """A client with as many connections as it needs."""
+    return httpx.AsyncClient(
+        base_url=url,
+        headers=headers,
+        timeout=PATIENCE_SECONDS,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        # Reading the certificates anew takes as long as some models.
+        verify=_certificates(),
+        trust_env=False,
+    )
