@@ -1,34 +1,33 @@
-"""Bootstrap intervals: what a figure might have been, had other photos been drawn."""
+"""The bootstrap: the same rows, drawn again and again with repetition, as other photos might have been."""
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.card import Interval
+Weights = NDArray[np.float32]
 
-Floats = NDArray[np.float64]
+# Rounds come in blocks of so many cells, 8 MB, and of very many rows there are fewer of them.
+_BLOCK_CELLS = 2_000_000
+_MAX_CELLS = 20_000_000
+_LEAST_ROUNDS = 100
 
-# 1,000 rounds of 20,000 rows are 80 MB.
-_MAX_CELLS = 40_000_000
 
-
-def round_weights(groups: NDArray[np.int64], rounds: int, seed: int) -> NDArray[np.float32]:
-    """How often each row was drawn in each round: [rounds, n].
+def drawn(groups: NDArray[np.int64], rounds: int, seed: int) -> Iterator[Weights]:
+    """How often each row was drawn in each round, in blocks [some rounds, n].
 
     Groups are drawn, and not rows: rows of one photo are no independent evidence. Of very many rows there are
     fewer rounds, but at least 100.
     """
     _, numbers = np.unique(groups, return_inverse=True)
     count = int(numbers.max(initial=-1)) + 1
-    rounds = max(min(rounds, 100), min(rounds, _MAX_CELLS // max(len(groups), 1)))
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=rounds)
-    weights: NDArray[np.float32] = drawn.astype(np.float32)[:, numbers]
-    return weights
-
-
-def interval(value: float, found: Floats, confidence: float) -> Interval:
-    """A figure with the middle part of what the rounds found; rounds that found nothing do not count."""
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return Interval(value=value, low=value, high=value)
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
+    rows = max(len(groups), 1)
+    left = max(min(rounds, _LEAST_ROUNDS), min(rounds, _MAX_CELLS // rows))
+    rng = np.random.default_rng(seed)
+    while left:
+        block = min(left, max(_BLOCK_CELLS // rows, 1))
+        # Each round has its own range of numbers, so that one count serves all.
+        places = rng.integers(count, size=(block, count)) + np.arange(block)[:, None] * count
+        times = np.bincount(places.ravel(), minlength=block * count).reshape(block, count)
+        yield times.astype(np.float32)[:, numbers]
+        left -= block

@@ -19,6 +19,8 @@ _FOLDS = 5
 # A way with more freedom must be better by so much: what it wins by less than that is chance, and the steps
 # of isotonic regression make equal what was ranked.
 _BETTER = 0.99
+# Of fewer groups of a label isotonic regression learns their accidents, and is still chosen at times.
+_ENOUGH_FOR_STEPS = 200
 
 
 def folds(labels: Labels, groups: Labels, seed: int) -> Iterator[tuple[Labels, Labels]]:
@@ -45,7 +47,7 @@ def calibrate(
 ) -> tuple[Calibration, CalibrationCard]:
     """The way that has the least log-loss on parts of the validation rows which it was not fitted on.
 
-    Of those that are about equal it is the plainest.
+    Of those that are about equal it is the plainest; few rows are not offered the freest.
 
     Args:
         scores: of a network, [n, 1] or [n, classes].
@@ -56,16 +58,18 @@ def calibrate(
     losses: dict[Method, float] = {}
     parts = list(folds(labels, groups, seed))
     count = max(2, scores.shape[1])
-    for name, fit in _WAYS.items():
+    least = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    ways = [name for name in _WAYS if name != "isotonic" or least >= _ENOUGH_FOR_STEPS]
+    for name in ways:
         found = [
-            (labels[held], probabilities(fit(odds[fitted], labels[fitted]), scores[held]))
+            (labels[held], probabilities(_WAYS[name](odds[fitted], labels[fitted]), scores[held]))
             for fitted, held in parts
         ]
         if found:
             truth, given = (np.concatenate(both) for both in zip(*found, strict=True))
             losses[name] = float(log_loss(truth, given, labels=range(count)))
     method: Method = "none"
-    for name in _WAYS:
+    for name in ways:
         if losses and losses[name] < _BETTER * losses[method]:
             method = name
     return _WAYS[method](odds, labels), CalibrationCard(method=method, losses=dict(losses))

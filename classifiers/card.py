@@ -5,7 +5,10 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from app.core.target import REGION_PARAMS, FaceContext
+from classifiers.rows import DEFAULT_FACE_CONTEXT
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -21,6 +24,15 @@ class EmbeddingCard(Frozen):
 
     operation: str
     params: dict[str, JsonValue] = {}
+
+    @field_validator("params")
+    @classmethod
+    def _choose_no_region(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        # A server asks for the head's region: vectors of another one would be none that it was trained on.
+        chosen = [name for name in REGION_PARAMS if name in params]
+        if chosen:
+            raise ValueError(f"{', '.join(chosen)} choose a region, which is the head's own; train it anew")
+        return params
 
 
 class Interval(Frozen):
@@ -49,13 +61,15 @@ class CalibrationCard(Frozen):
 class ThresholdCard(Frozen):
     """From which probability on an image is in the collection, and what that was chosen for.
 
-    Of a threshold that was taken as it is, precision and recall are not known.
+    Of a threshold that was taken as it is, precision and recall are not known. `least_precision` is what the
+    validation rows make sure of; what was asked for is met where that reaches it.
     """
 
     value: Share
     aim: str
     met: bool
     precision: Share | None = None
+    least_precision: Share | None = None
     recall: Share | None = None
 
 
@@ -126,13 +140,18 @@ class FileCard(Frozen):
 
 
 class Card(Frozen):
-    """All that is told of a version."""
+    """All that is told of a version.
+
+    `face_context` is where the prominent faces of its training were looked for; of other targets it says
+    nothing.
+    """
 
     format: Literal[1] = 1
     collection: str
     version: str
     created: datetime
     target: str
+    face_context: FaceContext = DEFAULT_FACE_CONTEXT
     embeddings: Annotated[tuple[EmbeddingCard, ...], Field(min_length=1)]
     spaces: tuple[str | None, ...]
     dimensions: tuple[Annotated[int, Field(ge=1)], ...]

@@ -7,20 +7,25 @@ from classifiers.card import Card
 from classifiers.head import Head
 from classifiers.judging import Judgement, judge
 from classifiers.rows import TrainingSet
-from classifiers.shelf import Shelf, ShelfError
+from classifiers.shelf import Shelf, ShelfError, ShelfHindered
 from classifiers.split import Seen
-from classifiers.threshold import LeastCost, LeastPrecision
+from classifiers.stored import History
 from classifiers.training import Table, TrainingSettings, outcome, positive_number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contestant:
-    """A version in the bake-off; one that cannot be judged has a reason instead of a judgement."""
+    """A version in the bake-off; one that cannot be judged has a reason instead of a judgement.
+
+    `aim` is what its threshold was chosen for. One that `gives_way` is no reason to keep others from serving.
+    """
 
     version: str
     kind: str
     judgement: Judgement | None
+    aim: str | None = None
     excluded: str | None = None
+    gives_way: bool = False
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -33,41 +38,64 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rival:
-    """A stored version, before the rows are split. One that cannot compete has a reason instead of a head."""
+    """A stored version, before the rows are split. One that cannot compete has a reason instead of a head.
+
+    Where that is because it cannot serve, or can never be judged, it `gives_way`: else it might be the best,
+    and nobody but a person can tell.
+    """
 
     version: str
-    head: Head | None
-    seen: Seen | None
+    head: Head | None = None
+    seen: Seen | None = None
     excluded: str | None = None
+    gives_way: bool = False
 
 
-def rivals(shelf: Shelf, training_set: TrainingSet, settings: TrainingSettings) -> list[Rival]:
+def rivals(shelf: Shelf, training_set: TrainingSet) -> list[Rival]:
     """All stored versions. Those with a head can be compared with a new one of these rows.
 
     Raises:
         ShelfError: the shelf cannot be read; a version that cannot is excluded.
     """
-    withdrawn = shelf.history(training_set.name).withdrawn
-    found = []
-    for version in shelf.versions(training_set.name):
-        try:
-            head, seen = shelf.load(training_set.name, version), shelf.seen(training_set.name, version)
-        except ShelfError as error:
-            found.append(Rival(version, None, None, str(error)))
-            continue
-        excluded = (
-            "it was withdrawn" if version in withdrawn else _clash(head.card, training_set, settings.aim)
-        )
-        found.append(Rival(version, None if excluded else head, seen, excluded))
-    return found
+    history = shelf.history(training_set.name)
+    return [_rival(shelf, version, training_set, history) for version in shelf.versions(training_set.name)]
 
 
-def _clash(card: Card, training_set: TrainingSet, aim: LeastCost | LeastPrecision) -> str | None:
-    """Why a version cannot be compared with a new one."""
-    if not card.data.rows:
-        return "it was trained elsewhere, on photos that are not known: the test rows may be among them"
+def _rival(shelf: Shelf, version: str, training_set: TrainingSet, history: History) -> Rival:
+    try:
+        head = shelf.load(training_set.name, version)
+    except ShelfHindered as error:
+        return Rival(version, excluded=str(error))
+    except ShelfError as error:
+        return Rival(version, excluded=str(error), gives_way=True)
+    try:
+        seen = shelf.seen(training_set.name, version)
+    except ShelfError as error:
+        return Rival(version, excluded=f"what it was trained on is not known: {error}")
+    if history.is_withdrawn(version):
+        return Rival(version, None, seen, "it was withdrawn", gives_way=True)
+    clash = _clash(head.card, training_set)
+    if clash is not None:
+        return Rival(version, None, seen, clash)
+    if not head.card.data.rows:
+        # No run puts it in service: where others served before, a person did, and a person decides again.
+        by_person = any(event.version != version for event in history.events)
+        return Rival(version, None, seen, _TRAINED_ELSEWHERE, gives_way=not by_person)
+    return Rival(version, head, seen)
+
+
+_TRAINED_ELSEWHERE = (
+    "it was trained elsewhere, on photos that are not known, and can never be judged: the test rows may be "
+    "among them"
+)
+
+
+def _clash(card: Card, training_set: TrainingSet) -> str | None:
+    """Why a version cannot be judged on these rows."""
     if card.target != training_set.target:
         return f"it is for the target '{card.target}'"
+    if card.face_context != training_set.face_context:
+        return f"it looks for faces in the {card.face_context.replace('_', ' ')}"
     embeddings = [(embedding.operation, dict(embedding.params)) for embedding in training_set.embeddings]
     if [(embedding.operation, embedding.params) for embedding in card.embeddings] != embeddings:
         return "it reads other embeddings"
@@ -80,8 +108,6 @@ def _clash(card: Card, training_set: TrainingSet, aim: LeastCost | LeastPrecisio
         return "it reads vectors of other lengths"
     if (set(card.labels), card.positive) != (set(training_set.labels), training_set.positive):
         return "it knows other labels"
-    if card.threshold is not None and card.threshold.aim != str(aim):
-        return f"its threshold was chosen for another aim: {card.threshold.aim}"
     return None
 
 
@@ -100,6 +126,13 @@ def judged(head: Head, test: Table, training_set: TrainingSet, settings: Trainin
     )
 
 
+def contestant(head: Head, judgement: Judgement) -> Contestant:
+    card = head.card
+    return Contestant(
+        card.version, card.model.kind, judgement, None if card.threshold is None else card.threshold.aim
+    )
+
+
 def bake_off(
     new: Contestant,
     others: Sequence[Rival],
@@ -112,10 +145,11 @@ def bake_off(
     contestants = [new]
     for rival in others:
         if rival.head is None:
-            contestants.append(Contestant(rival.version, "", None, rival.excluded))
+            contestants.append(
+                Contestant(rival.version, "", None, excluded=rival.excluded, gives_way=rival.gives_way)
+            )
         else:
-            judgement = judged(rival.head, test, training_set, settings)
-            contestants.append(Contestant(rival.version, rival.head.card.model.kind, judgement))
+            contestants.append(contestant(rival.head, judged(rival.head, test, training_set, settings)))
     return sorted(
         contestants,
         key=lambda one: (-one.rank[0], -one.rank[1], one.version != serves, one.version),

@@ -1,17 +1,23 @@
 """The heads that serve, in memory: loaded once, renewed when another version is promoted."""
 
 import logging
+import math
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from classifiers.head import Head
-from classifiers.stored import BEST, CARD, HEAD, Best, ShelfError, folder_name
+from classifiers.stored import BEST, CARD, HEAD, Best, ShelfError, ShelfHindered, folder_name
 
 logger = logging.getLogger(__name__)
 
 Mark = tuple[int, int, int] | None
+
+# After so long a read is tried again that something hindered: the files need not change for it to go well.
+RETRY_SECONDS = 2.0
 
 
 class Versions(Protocol):
@@ -27,16 +33,21 @@ class Versions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why something was not read. It is tried again when its files changed, and when it is `again`."""
+
+    problem: str
+    marks: tuple[Mark, ...]
+    again: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Serving:
-    """What was loaded of a collection.
+    """What was loaded of a collection: `best` is what should serve; `head` is what does."""
 
-    `best` is what should serve; `head` is what does. After a failure `marks` tell whether the files changed.
-    """
-
-    best: Best | None
-    head: Head | None
-    problem: str | None = None
-    marks: tuple[Mark, ...] = ()
+    best: Best | None = None
+    head: Head | None = None
+    failure: _Failure | None = None
 
 
 class CurrentHeads:
@@ -44,14 +55,17 @@ class CurrentHeads:
 
     Args:
         shelf: whose versions.
+        clock: seconds, for what is tried again.
     """
 
-    def __init__(self, shelf: Versions) -> None:
+    def __init__(self, shelf: Versions, clock: Callable[[], float] = time.monotonic) -> None:
         self._shelf = shelf
+        self._clock = clock
         self._lock = threading.Lock()
+        # Of the file that was read last; none was yet.
         self._mark: Mark | int = 0
         self._bests: dict[str, Best] = {}
-        self._bests_problem: str | None = None
+        self._failure: _Failure | None = None
         self._serving: dict[str, _Serving] = {}
 
     def get(self, collection: str) -> Head | None:
@@ -63,10 +77,8 @@ class CurrentHeads:
             if known is None:
                 if best is None:
                     return None
-                known = _Serving(None, None)
-            if known.best != best or (
-                known.problem is not None and known.marks != self._marks(collection, best)
-            ):
+                known = _Serving()
+            if known.best != best or self._is_over(known.failure, lambda: self._marks(collection, best)):
                 known = self._renewed(collection, best, known)
                 self._serving[collection] = known
             return known.head
@@ -75,32 +87,45 @@ class CurrentHeads:
         """Why what should serve does not."""
         with self._lock:
             known = self._serving.get(collection)
-            return self._bests_problem or (None if known is None else known.problem)
+            failure = self._failure or (None if known is None else known.failure)
+            return None if failure is None else failure.problem
 
     def _look(self) -> None:
         """Read who serves, where that changed."""
         mark = _mark(self._shelf.folder / BEST)
-        if mark == self._mark:
+        if mark == self._mark and self._failure is None:
             return
-        self._mark = mark
+        if self._failure is not None and not self._is_over(self._failure, lambda: (mark,)):
+            return
         try:
-            self._bests, self._bests_problem = self._shelf.bests(), None
+            self._bests, self._mark, self._failure = self._shelf.bests(), mark, None
         except ShelfError as error:
-            self._bests_problem = str(error)
-            logger.warning("%s What serves goes on serving.", error)
+            self._failure = self._failed(error, (mark,), self._failure, "What serves goes on serving.")
 
     def _renewed(self, collection: str, best: Best | None, known: _Serving) -> _Serving:
         if best is None:
-            return _Serving(None, None)
+            return _Serving()
         # Before reading: what changes while it is read is seen the next time.
         marks = self._marks(collection, best)
         try:
             head = self._shelf.load(collection, best.version, best.card_sha256)
         except ShelfError as error:
             kept = known.head and known.head.card.version
-            logger.warning("%s %s", error, f"Version {kept} goes on serving." if kept else "Nothing serves.")
-            return _Serving(best, known.head, str(error), marks)
+            meanwhile = f"Version {kept} goes on serving." if kept else "Nothing serves."
+            return _Serving(best, known.head, self._failed(error, marks, known.failure, meanwhile))
         return _Serving(best, head)
+
+    def _failed(
+        self, error: ShelfError, marks: tuple[Mark, ...], before: _Failure | None, meanwhile: str
+    ) -> _Failure:
+        if before is None or before.problem != str(error):
+            logger.warning("%s %s", error, meanwhile)
+        hindered = isinstance(error, ShelfHindered)
+        return _Failure(str(error), marks, self._clock() + RETRY_SECONDS if hindered else math.inf)
+
+    def _is_over(self, failure: _Failure | None, marks: Callable[[], tuple[Mark, ...]]) -> bool:
+        """Whether what could not be read is to be tried again."""
+        return failure is not None and (self._clock() >= failure.again or failure.marks != marks())
 
     def _marks(self, collection: str, best: Best | None) -> tuple[Mark, ...]:
         if best is None:

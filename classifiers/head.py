@@ -78,6 +78,19 @@ class Calibration:
         whole: Floats = values / values.sum()
         return whole
 
+    def uncalibrated(self, probability: float) -> float:
+        """The least probability of the second of two labels, before isotonic regression, that gives this one.
+
+        Where none does, it is the nearest that any gives.
+        """
+        (xs, ys) = self.isotonic[0]
+        place = int(np.searchsorted(ys, probability))
+        if place in (0, len(ys)):
+            odds = xs[0] if place == 0 else xs[-1]
+        else:
+            odds = np.interp(probability, ys[place - 1 : place + 1], xs[place - 1 : place + 1])
+        return float(sigmoid(odds))
+
 
 def sigmoid(values: Floats) -> Floats:
     return 0.5 * (1.0 + np.tanh(0.5 * values))

@@ -1,7 +1,7 @@
 """The report of a run: one HTML page that needs nothing else, and runs no script."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +9,12 @@ from sklearn import metrics
 
 from classifiers.card import Card, Interval
 from classifiers.contest import Contestant
-from classifiers.judging import Judgement, Outcome
+from classifiers.figures import Outcome
+from classifiers.judging import Judgement
 from classifiers.plots import COLOURS, SHARE, Plot, around, shown, whisker
 from classifiers.report_drift import Served, drift_section
 from classifiers.split import SIDES
-from classifiers.threshold import LeastCost, LeastPrecision
+from classifiers.threshold import SURE, LeastCost, LeastPrecision, told
 from classifiers.training import Prepared, Trained, TrainingSettings
 
 _MAX_LINES = 10
@@ -29,9 +30,13 @@ _NAMES = {
     "macro_f1": "Macro F1",
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
+    "precision": "Precision of positives",
+    "recall": "Recall of positives",
     "log_loss": "Log-loss",
     "brier": "Brier score",
 }
+# The page is written before a version is put in service, and stays when a person decides otherwise.
+_AS_OF_THE_RUN = "This is as of the run; best_models.json tells what serves now."
 _LOWER_IS_BETTER = ("log_loss", "brier")
 
 
@@ -39,8 +44,8 @@ _LOWER_IS_BETTER = ("log_loss", "brier")
 class Report:
     """What is told.
 
-    `served` is the version that served before the run, `winner` that which is to serve after it. `watched`
-    is what the former has seen, where that was kept.
+    `served` is the version that served before the run, `winner` that which was chosen to serve after it.
+    `watched` is what the former has seen, where that was kept; `seconds` are what the stages until here took.
     """
 
     card: Card
@@ -54,6 +59,7 @@ class Report:
     reason: str
     settings: TrainingSettings
     watched: Served | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def page(report: Report) -> str:
@@ -70,7 +76,7 @@ def page(report: Report) -> str:
         drift_section(card, report.watched),
         _data(report),
     ]
-    badge = '<b class="badge good">to serve</b>' if wins else '<b class="badge">stored</b>'
+    badge = '<b class="badge good">chosen</b>' if wins else '<b class="badge">stored</b>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" '
@@ -95,7 +101,7 @@ def _summary(report: Report) -> str:
     }[card.calibration.method]
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in card.calibration.losses.items())
     points = [
-        ("Decision", report.reason),
+        ("Decision", f"{report.reason} {_AS_OF_THE_RUN}"),
         ("Model", f"{card.model.kind}. {card.model.reason}"),
         (
             "Calibration",
@@ -103,15 +109,7 @@ def _summary(report: Report) -> str:
         ),
     ]
     if card.threshold is not None:
-        kept = card.threshold
-        met = "" if kept.met else " No threshold reaches that on the validation rows; this one comes nearest."
-        points.append(
-            (
-                "Threshold",
-                f"From a probability of {kept.value:.3f} on an image is '{card.positive}', for {kept.aim}."
-                f"{met} On the validation rows: precision {kept.precision:.3f}, recall {kept.recall:.3f}.",
-            )
-        )
+        points.append(("Threshold", told(card.threshold, card.positive or "", card.metrics)))
     rows = "".join(f"<dt>{name}</dt><dd>{shown(text)}</dd>" for name, text in points)
     return f'<section class="lead"><dl>{rows}</dl></section>'
 
@@ -127,7 +125,8 @@ def _figures(judgement: Judgement, confidence: float) -> str:
     )
     return (
         f"<section><h2>Quality on the test rows</h2><p class=sub>{len(judgement.outcome.truth)} rows of "
-        f"photos that no version has seen. {confidence:.0%} intervals by bootstrap over photos.</p>"
+        f"photos that no version compared here has seen. {confidence:.0%} intervals: by bootstrap over "
+        "photos, and where these are wider exact ones, as few photos do not show every mistake.</p>"
         f'<div class="tiles">{"".join(tiles)}</div></section>'
     )
 
@@ -152,7 +151,7 @@ def _contest(report: Report) -> str:
             for word, holds in (
                 ("new", own),
                 ("served", name == report.served),
-                ("to serve", name == report.winner),
+                ("chosen", name == report.winner),
             )
             if holds
         ]
@@ -161,6 +160,7 @@ def _contest(report: Report) -> str:
             f"<tr{' class=own' if own else ''}><td>{place if place < len(judged) else ''}</td>"
             f"<td><code>{shown(name)}</code> {''.join(f'<b class=badge>{note}</b>' for note in notes)}</td>"
             f"<td>{shown(kind)}</td><td class=n>{first.value:.3f}</td>"
+            f"<td class=n>{first.low:.3f} to {first.high:.3f}</td>"
             f"<td>{whisker(first.value, first.low, first.high, of, COLOURS[0 if own else 8])}</td>"
             f"<td class=n>{found.metrics['average_precision'].value:.3f}</td>"
             f"<td class=n>{found.metrics['macro_recall'].value:.3f}</td>"
@@ -168,7 +168,7 @@ def _contest(report: Report) -> str:
         )
     excluded = "".join(
         f"<tr class=out><td></td><td><code>{shown(one.version)}</code></td>"
-        f"<td colspan=6>does not compete: {shown(one.excluded or '')}</td></tr>"
+        f"<td colspan=7>does not compete: {shown(one.excluded or '')}</td></tr>"
         for one in report.ranked
         if one.judgement is None
     )
@@ -177,7 +177,8 @@ def _contest(report: Report) -> str:
         "Version",
         "Model",
         "#Macro precision",
-        "interval",
+        "#interval",
+        "",
         "#Average precision",
         "#Macro recall",
         "#Log-loss",
@@ -221,7 +222,11 @@ def _reliability(report: Report) -> str:
         points,
         COLOURS[0],
         [3 + 6 * (one.rows / most) ** 0.5 for one in bins],
-        [f"{one.rows} rows: said {one.predicted:.3f}, came true {one.observed:.3f}" for one in bins],
+        [
+            f"{one.rows} row{'' if one.rows == 1 else 's'}: said {one.predicted:.3f}, "
+            f"came true {one.observed:.3f}"
+            for one in bins
+        ],
     )
     return plot.svg()
 
@@ -285,6 +290,8 @@ def _threshold_plot(report: Report) -> str:
         assert isinstance(aim, LeastPrecision)
         plot = Plot("Precision and recall by threshold (validation)", "threshold", "share")
         plot.line(_stepped(found.thresholds.tolist(), found.precision.tolist()), COLOURS[0], "precision")
+        surely = _stepped(found.thresholds.tolist(), found.least_precision.tolist())
+        plot.line(surely, COLOURS[5], f"precision that is {SURE:.0%} sure")
         plot.line(_stepped(found.thresholds.tolist(), found.recall.tolist()), COLOURS[1], "recall")
         plot.line([(0, aim.precision), (1, aim.precision)], "#888", str(aim), dashed=True)
     plot.mark(threshold.value, f"{threshold.value:.3f}")
@@ -393,6 +400,7 @@ def _data(report: Report) -> str:
         "Parameters": _listed(card.model.parameters),
         "Settings": _listed(card.settings),
         "Software": _listed(card.software),
+        "Seconds": ", ".join(f"{stage} {taken:.1f}" for stage, taken in report.seconds.items()) or "not told",
     }
     told = "".join(f"<dt>{name}</dt><dd><code>{shown(text)}</code></dd>" for name, text in facts.items())
     return (

@@ -7,14 +7,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.target import FaceContext
+
 Values = NDArray[np.float32]
+
+# As operations have it.
+DEFAULT_FACE_CONTEXT: FaceContext = "prominent_person"
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
     """What makes one of a head's vectors: an operation with the params that are not at their defaults.
 
-    The target is the head's own, and not among the params.
+    The region is the head's own: neither the target nor the face context is among the params.
     """
 
     operation: str
@@ -47,7 +52,7 @@ class TrainingSet:
     `name` is its id or the name of its folder. `labels` are all that may occur; of two, `positive` is the one
     that means "is in the collection". `spaces` are those of the embeddings' vectors, where the source tells
     them: a head serves vectors of these spaces alone. `notes` say what of the source is not among the rows,
-    and why.
+    and why. `face_context` is where a prominent face was looked for; of other targets it says nothing.
     """
 
     name: str
@@ -58,6 +63,7 @@ class TrainingSet:
     rows: tuple[Row, ...]
     positive: str | None = None
     notes: tuple[str, ...] = ()
+    face_context: FaceContext = DEFAULT_FACE_CONTEXT
 
 
 class Source(Protocol):

@@ -1,7 +1,8 @@
 """A whole training run: from training rows to a stored, judged and perhaps promoted version."""
 
 import platform
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
@@ -10,7 +11,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from classifiers.card import Card, EmbeddingCard
-from classifiers.contest import Contestant, bake_off, judged, rivals
+from classifiers.contest import bake_off, contestant, judged, rivals
+from classifiers.decision import decided
 from classifiers.head import Head, arrays_of
 from classifiers.judging import Judgement
 from classifiers.reference import reference_of
@@ -19,6 +21,7 @@ from classifiers.report_drift import Served
 from classifiers.rows import TrainingSet
 from classifiers.shelf import Shelf, ShelfBusy, ShelfError, folder_name, version_name
 from classifiers.split import Seen
+from classifiers.stages import Stages
 from classifiers.stored import REPORT
 from classifiers.training import (
     Finished,
@@ -40,7 +43,7 @@ class RunSummary:
 
     `current` is the version that serves now: the new one where `promoted`. `reason` says why, in a sentence.
     `report` is the path of the HTML report in `folder`; `deleted` are old versions that were not among the
-    best.
+    best. `seconds` are what each stage took.
     """
 
     collection: str
@@ -52,6 +55,10 @@ class RunSummary:
     current: str | None
     reason: str
     deleted: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+_LEFT_TO_PEOPLE = "The version is stored, and a person decides: promotion is turned off for this run."
 
 
 def now() -> datetime:
@@ -69,10 +76,12 @@ def run_training(
     *,
     clock: Callable[[], datetime] = now,
     progress: Callable[[str], None] = _silent,
+    spent: Mapping[str, float] | None = None,
+    stopwatch: Callable[[], float] = time.monotonic,
 ) -> RunSummary:
     """Split, train, calibrate, choose the threshold, judge, hold the bake-off, report, store, and promote.
 
-    Equal rows, settings and time give an equal version.
+    Equal rows, settings and times give an equal version.
 
     Args:
         training_set: the rows of one collection, as a source gives them.
@@ -80,6 +89,8 @@ def run_training(
         settings: how.
         clock: the time.
         progress: is told the name of each stage as it begins, such as `splitting` and `training`.
+        spent: the seconds of what was done before, such as embedding the images, by its name.
+        stopwatch: seconds, by which the stages are timed.
 
     Raises:
         TrainingRefused: (classifiers.training) there are too few rows, or they cannot be used; the message
@@ -89,18 +100,19 @@ def run_training(
     """
     settings = settings or TrainingSettings()
     name = training_set.name
+    stages = Stages(spent or {}, stopwatch, progress)
     # Matrices are small: several threads are up to a hundred times slower on a busy machine, and round
     # differently.
     with shelf.training(name), threadpool_limits(1):
-        progress("reading earlier versions")
-        others = rivals(shelf, training_set, settings)
-        serves = shelf.best(name)
-        progress("splitting")
+        stages.begin("reading earlier versions")
+        others = rivals(shelf, training_set)
+        serves, history = shelf.best(name), shelf.history(name)
+        stages.begin("splitting")
         seen = Seen.union(rival.seen for rival in others if rival.seen is not None)
         prepared = prepare(training_set, seen, settings)
-        progress("training")
+        stages.begin("training")
         trained = train(prepared, training_set, settings)
-        progress("judging")
+        stages.begin("judging")
         head = _head(trained.chosen, trained, prepared, training_set, settings, clock())
         judgement = judged(head, prepared.test, training_set, settings)
         baseline = (
@@ -114,16 +126,12 @@ def run_training(
             )
         )
         version = head.card.version
-        ranked = bake_off(
-            Contestant(version, trained.model_card.kind, judgement),
-            others,
-            prepared.test,
-            training_set,
-            settings,
-            serves,
-        )
-        winner, reason = _decision(ranked, version, serves, settings)
-        progress("reporting")
+        ranked = bake_off(contestant(head, judgement), others, prepared.test, training_set, settings, serves)
+        if settings.promote == "never":
+            winner, reason = serves, _LEFT_TO_PEOPLE
+        else:
+            winner, reason = decided(ranked, version, serves, history.is_withdrawn)
+        stages.begin("reporting")
         card = _judged_card(head, judgement, prepared)
         report = page(
             Report(
@@ -138,9 +146,10 @@ def run_training(
                 reason,
                 settings,
                 _watched(shelf, name, serves),
+                dict(stages.seconds),
             )
         )
-        progress("storing")
+        stages.begin("storing")
         own = Seen.of([*prepared.train.rows, *prepared.validation.rows])
         card = shelf.store(card, head.arrays, own, report)
         if winner is not None and winner != serves:
@@ -150,6 +159,7 @@ def run_training(
             reason = f"Somebody put {current} in service meanwhile, and it stays."
         deleted = shelf.prune(name, [one.version for one in ranked if one.judgement], settings.keep)
         folder = shelf.folder / folder_name(name) / version
+        stages.end()
         return RunSummary(
             collection=name,
             version=version,
@@ -160,6 +170,7 @@ def run_training(
             current=current,
             reason=reason,
             deleted=tuple(deleted),
+            seconds=stages.seconds,
         )
 
 
@@ -173,9 +184,14 @@ def _head(
 ) -> Head:
     card = Card(
         collection=training_set.name,
-        version=version_name(at, arrays_of(finished.network, finished.calibration)),
+        version=version_name(
+            at,
+            arrays_of(finished.network, finished.calibration),
+            None if finished.threshold is None else finished.threshold.value,
+        ),
         created=at,
         target=training_set.target,
+        face_context=training_set.face_context,
         embeddings=tuple(
             EmbeddingCard.model_validate({"operation": one.operation, "params": dict(one.params)})
             for one in training_set.embeddings
@@ -222,25 +238,3 @@ def _watched(shelf: Shelf, name: str, serves: str | None) -> Served | None:
         return None
     windows = read_windows(shelf.folder, card)
     return None if windows is None else Served(card, windows)
-
-
-def _decision(
-    ranked: Sequence[Contestant], new: str, serves: str | None, settings: TrainingSettings
-) -> tuple[str | None, str]:
-    """Which version is to serve, and why."""
-    if settings.promote == "never":
-        return serves, "The version is stored, and a person decides: promotion is turned off for this run."
-    best = next(one for one in ranked if one.judgement is not None)
-    figure = f"a macro precision of {best.rank[0]:.3f} on rows that no version has seen"
-    rivals_told = [one for one in ranked if one.judgement is not None and one is not best]
-    if rivals_told:
-        figure += f"; the next best is {rivals_told[0].version} with {rivals_told[0].rank[0]:.3f}"
-    if best.version == serves:
-        return serves, f"The version {serves} goes on serving: it ranks first with {figure}."
-    which = "The new version serves" if best.version == new else f"The earlier version {best.version} serves"
-    if serves is None:
-        return best.version, f"{which}, as none did before, with {figure}."
-    before = next((one for one in ranked if one.version == serves), None)
-    if before is not None and before.excluded is not None:
-        return best.version, f"{which}, as {serves} cannot be compared ({before.excluded}): {figure}."
-    return best.version, f"{which}: it ranks first with {figure}."

@@ -15,10 +15,12 @@ from app.core.errors import ClassifierNotFound, ClassifierUnavailable, SpaceMism
 from app.core.operation import Ref
 from app.core.registry import Registry
 from app.core.resolver import validated
+from app.core.target import FaceContext
 from app.core.wording import shortened
 from classifiers.card import Card
 from classifiers.head import Head, stacked
 from classifiers.shelf import Shelf, ShelfError
+from classifiers.sources.targets import PROMINENT_FACE
 from classifiers.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,13 @@ class ServedClassifiers:
 
     def facts(self, collection: str) -> ClassifierFacts:
         return _facts(self._found(collection).head.card)
+
+    def problem(self, collection: str) -> str | None:
+        version = self._found(collection).version
+        if self._shelf.problem(collection) is None:
+            return None
+        # The shelf has logged why.
+        return f"The version that was promoted last cannot be read; {version} goes on serving."
 
     def health(self, collection: str) -> Health | None:
         card = self._found(collection).head.card
@@ -117,6 +126,16 @@ class ServedClassifier:
         return self.head.card.target
 
     @property
+    def face_context(self) -> FaceContext:
+        return self.head.card.face_context
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        card = self.head.card
+        pairs = zip(card.embeddings, card.spaces, strict=True)
+        return tuple(each.operation for each, space in pairs if space is None)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         return self.head.card.labels
 
@@ -164,6 +183,7 @@ def _facts(card: Card) -> ClassifierFacts:
         version=card.version,
         created=card.created,
         target=card.target,
+        face_context=card.face_context if card.target == PROMINENT_FACE else None,
         embeddings=tuple(
             EmbeddingFacts(operation=each.operation, params=each.params, space=space, dimensions=length)
             for each, space, length in zip(card.embeddings, card.spaces, card.dimensions, strict=True)

@@ -11,6 +11,7 @@ A version's folder is written under another name and renamed, and never changes.
 served goes on serving.
 """
 
+import errno
 import json
 import re
 import shutil
@@ -45,19 +46,31 @@ from classifiers.stored import (
     History,
     ShelfBusy,
     ShelfError,
+    ShelfHindered,
     Stored,
+    are_equal,
     folder_name,
     sha256,
     version_name,
 )
 
-__all__ = ["Best", "Shelf", "ShelfBusy", "ShelfError", "Stored", "folder_name", "version_name"]
+__all__ = [
+    "Best",
+    "Shelf",
+    "ShelfBusy",
+    "ShelfError",
+    "ShelfHindered",
+    "Stored",
+    "folder_name",
+    "version_name",
+]
 
 _MAX_JSON_BYTES = 16 * 2**20
 _MAX_HEAD_BYTES = 256 * 2**20
 _MAX_PHOTOS_BYTES = 512 * 2**20
 _MAX_EVENTS = 200
 _LOCK_SECONDS = 20.0
+_TRAINING = ".training.lock"
 
 
 class Shelf:
@@ -99,10 +112,8 @@ class Shelf:
         except FileNotFoundError:
             return {}
         except (OSError, ValidationError) as error:
-            raise ShelfError(
-                f"{BEST} cannot be read ({_first_line(error)}). Put back a copy of it, or delete it and "
-                "promote a version of each collection."
-            ) from error
+            remedy = "Put back a copy of it, or delete it and promote a version of each collection."
+            raise _unreadable(BEST, error, remedy) from error
 
     def best(self, collection: str) -> str | None:
         """The version that serves."""
@@ -117,10 +128,11 @@ class Shelf:
         except FileNotFoundError:
             return History()
         except (OSError, ValidationError) as error:
-            raise ShelfError(
-                f"The history of '{collection}' cannot be read ({_first_line(error)}). Put back a copy of "
-                f"{self._home(collection).name}/{HISTORY}, or delete it: pins and withdrawals are then lost."
-            ) from error
+            remedy = (
+                f"Put back a copy of {self._home(collection).name}/{HISTORY}, or delete it: pins and "
+                "withdrawals are then lost."
+            )
+            raise _unreadable(f"The history of '{collection}'", error, remedy) from error
 
     def versions(self, collection: str) -> list[str]:
         """The names of all versions, the oldest first, readable or not."""
@@ -149,7 +161,7 @@ class Shelf:
                     problem,
                     version == serves,
                     version in history.pinned,
-                    version in history.withdrawn,
+                    history.is_withdrawn(version),
                 )
             )
         return found
@@ -199,15 +211,16 @@ class Shelf:
 
     @contextmanager
     def training(self, collection: str) -> Iterator[None]:
-        """While one trains a collection no other does.
+        """While one trains a collection no other does. Where nothing comes of it, no folder is left.
 
         Raises:
             ShelfBusy: another one does.
         """
         home = self._home(collection)
-        with _told_to_people(f"The folder of '{collection}'"):
+        lock = FileLock(home / _TRAINING, thread_local=False)
+        # The lock is taken and its folder deleted within the other lock: nobody waits for a file that goes.
+        with self._changing(), _told_to_people(f"The folder of '{collection}'"):
             home.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(home / ".training.lock", thread_local=False)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -219,7 +232,13 @@ class Shelf:
                 self._sweep(home)
             yield
         finally:
-            lock.release()
+            try:
+                with suppress(OSError, ShelfError):
+                    if not self.versions(collection):
+                        with self._changing():
+                            _delete_empty(home)
+            finally:
+                lock.release()
 
     def store(self, card: Card, arrays: Arrays, seen: Seen, report: str) -> Card:
         """Store a version, which does not serve yet; call it while `training`.
@@ -285,26 +304,20 @@ class Shelf:
             ShelfError: it cannot be read or written.
         """
         with self._changing():
-            serves = self.best(collection)
+            # Both are read before anything is written: what fails here changes nothing.
+            serves, history = self.best(collection), self.history(collection)
             if instead_of not in ("any", serves):
                 return False
-            self._serve(collection, version)
-            history = self.history(collection)
-            self._record(
-                collection,
-                history.model_copy(
-                    update={
-                        "events": _with_event(history, serves, version, reason, at),
-                        "withdrawn": history.withdrawn - {version},
-                    }
-                ),
-            )
+            withdrawn = frozenset(one for one in history.withdrawn if not are_equal(one, version))
+            history = history.model_copy(update={"withdrawn": withdrawn})
+            self._switch(collection, serves, version, reason, at, history)
         return True
 
     def rollback(
         self, collection: str, reason: str = "rolled back by hand", *, at: datetime | None = None
     ) -> str:
-        """Put in service what served before. What serves now is withdrawn: no run puts it back.
+        """Put in service what served before. What serves now is withdrawn: no run puts it, or an equal one,
+        back.
 
         Returns:
             The version that serves now.
@@ -314,23 +327,16 @@ class Shelf:
         """
         with self._changing():
             serves, history = self.best(collection), self.history(collection)
-            here = set(self.versions(collection)) - history.withdrawn - {serves}
+            withdrawn = history.withdrawn | ({serves} if serves else frozenset())
+            history = history.model_copy(update={"withdrawn": withdrawn})
+            here = {one for one in self.versions(collection) if not history.is_withdrawn(one)}
             before = next((e.version for e in reversed(history.events) if e.version in here), None)
             if serves is None or before is None:
                 raise ShelfError(
                     f"No earlier version of '{collection}' is here to go back to. "
                     "Promote one of its versions by name instead."
                 )
-            self._serve(collection, before)
-            self._record(
-                collection,
-                history.model_copy(
-                    update={
-                        "events": _with_event(history, serves, before, reason, at),
-                        "withdrawn": history.withdrawn | {serves},
-                    }
-                ),
-            )
+            self._switch(collection, serves, before, reason, at, history)
         return before
 
     def pin(self, collection: str, version: str) -> None:
@@ -381,6 +387,23 @@ class Shelf:
                 shutil.rmtree(gone, ignore_errors=True)
         return deleted
 
+    def _switch(
+        self,
+        collection: str,
+        serves: str | None,
+        version: str,
+        reason: str,
+        at: datetime | None,
+        history: History,
+    ) -> None:
+        """Put a version in service in the place of another one, and write that down."""
+        self._serve(collection, version)
+        events = _with_event(history, serves, version, reason, at)
+        try:
+            self._record(collection, history.model_copy(update={"events": events}))
+        except ShelfError as error:
+            raise ShelfError(f"Version {version} of '{collection}' serves now, but: {error}") from error
+
     def _serve(self, collection: str, version: str) -> None:
         """Write who serves; the one moment that counts."""
         self._existing(collection, version)
@@ -407,7 +430,8 @@ class Shelf:
             update={
                 "events": history.events[-_MAX_EVENTS:],
                 "pinned": history.pinned & here,
-                "withdrawn": history.withdrawn & here,
+                # Also of those that are gone, as an equal one may be trained again; the newest of very many.
+                "withdrawn": frozenset(sorted(history.withdrawn)[-_MAX_EVENTS:]),
             }
         )
         with _told_to_people(f"The history of '{collection}'"):
@@ -456,10 +480,23 @@ class Shelf:
         try:
             yield
         except (OSError, ValidationError, HeadDamaged, ArraysDamaged) as error:
-            raise ShelfError(
-                f"Version {version} of '{collection}' cannot be read ({_first_line(error)}). "
-                "Roll back to another one, or train again."
-            ) from error
+            remedy = "Roll back to another one, or train again."
+            raise _unreadable(f"Version {version} of '{collection}'", error, remedy) from error
+
+
+def _unreadable(what: str, error: Exception, remedy: str) -> ShelfError:
+    """A file that is missing or is not what was written stays so; what else hinders a read may pass."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR):
+        return ShelfHindered(f"{what} cannot be read just now ({_first_line(error)}).")
+    return ShelfError(f"{what} cannot be read ({_first_line(error)}). {remedy}")
+
+
+def _delete_empty(home: Path) -> None:
+    """Delete the folder of a collection in which nothing is but the lock of who trains."""
+    with suppress(OSError):
+        if [path.name for path in home.iterdir()] == [_TRAINING]:
+            (home / _TRAINING).unlink()
+            home.rmdir()
 
 
 def _checked(path: Path, card: Card, name: str, limit: int) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field, TypeAdapter
 
 from classifiers.arrays import Arrays, pack
@@ -32,6 +33,10 @@ class ShelfBusy(ShelfError):
     """Another process trains the same collection, or holds the shelf."""
 
 
+class ShelfHindered(ShelfError):
+    """Files could not be read just now, as with too many open files: nothing says that they are damaged."""
+
+
 class Best(Frozen):
     """What serves a collection. The first four fields are those that image_embed writes."""
 
@@ -54,12 +59,16 @@ class Event(Frozen):
 class History(Frozen):
     """The past of a collection, the oldest first.
 
-    `pinned` versions are never deleted; `withdrawn` ones compete no more, until one is promoted by hand.
+    `pinned` versions are never deleted. `withdrawn` ones, and equal ones that are trained later, compete no
+    more, until one is promoted by hand; they are remembered when they are deleted.
     """
 
     events: tuple[Event, ...] = ()
     pinned: frozenset[Version] = frozenset()
     withdrawn: frozenset[Version] = frozenset()
+
+    def is_withdrawn(self, version: str) -> bool:
+        return any(are_equal(version, one) for one in self.withdrawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +95,15 @@ def folder_name(collection: str) -> str:
     return f"{readable or 'collection'}.{sha256(collection.encode('utf-8', 'surrogatepass'))[:20]}"
 
 
-def version_name(created: datetime, arrays: Arrays) -> str:
-    """Names sort by time; the digest is of the head's arrays."""
-    return f"{created.astimezone(UTC):%Y%m%dT%H%M%S%f}Z-{sha256(pack(arrays))[:12]}"
+def version_name(created: datetime, arrays: Arrays, threshold: float | None = None) -> str:
+    """Names sort by time; the digest is of all that decides: the head's arrays and its threshold."""
+    decisive = arrays if threshold is None else {**arrays, "threshold": np.array([threshold])}
+    return f"{created.astimezone(UTC):%Y%m%dT%H%M%S%f}Z-{sha256(pack(decisive))[:12]}"
+
+
+def are_equal(version: str, other: str) -> bool:
+    """Whether two versions of a collection decide alike, whenever they were trained."""
+    return version.rpartition("-")[2] == other.rpartition("-")[2]
 
 
 def sha256(data: bytes) -> str:

@@ -7,12 +7,13 @@ weighted with the uncertainty.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.head import Calibration, Head
 from classifiers.rows import Values
 
 Floats = NDArray[np.float64]
@@ -46,6 +47,32 @@ def uncertainties(
     possible = np.where(values < threshold, threshold, 1.0 - threshold)
     distances = np.abs(values - threshold) / np.where(possible > 0, possible, 1.0)
     return np.clip(1.0 - distances, 0.0, 1.0)
+
+
+def uncertainties_of(head: Head, vectors: Sequence[NDArray[Any]]) -> Floats:
+    """How unsure a head is of each row, as `uncertainties` has it.
+
+    Isotonic regression gives one probability to many scores, and would rank nothing among them: then it is
+    the probabilities before it that count, with the threshold as it is among those.
+
+    Args:
+        head: of the collection.
+        vectors: for each embedding of its card a matrix [n, dimensions].
+    """
+    card = head.card
+    positive: int | None = None
+    threshold: float | None = None
+    if card.positive is not None and card.threshold is not None:
+        positive, threshold = card.labels.index(card.positive), card.threshold.value
+    elif len(card.labels) == 2:
+        positive, threshold = 1, 0.5
+    if head.calibration.isotonic:
+        if threshold is not None:
+            # What is calibrated is the probability of the second label.
+            of_second = head.calibration.uncalibrated(threshold if positive == 1 else 1.0 - threshold)
+            threshold = of_second if positive == 1 else 1.0 - of_second
+        head = replace(head, calibration=Calibration())
+    return uncertainties(head.probabilities(vectors), threshold, positive)
 
 
 def diverse(

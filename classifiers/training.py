@@ -1,13 +1,13 @@
 """Training: from rows to a network, a calibration and a threshold."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, JsonValue, model_validator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -16,16 +16,15 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from app.core.key import digest
-from classifiers.bootstrap import round_weights
 from classifiers.calibration import calibrate, folds, probabilities
 from classifiers.card import CalibrationCard, DataCard, Frozen, ModelCard, ThresholdCard
+from classifiers.estimates import difference
+from classifiers.figures import Labels, Outcome, decide
 from classifiers.head import Calibration, Floats, Network
-from classifiers.judging import Outcome, decide, difference
 from classifiers.rows import Row, TrainingSet
 from classifiers.split import SIDES, Seen, Side, Split, split
 from classifiers.threshold import Aim, Curve, LeastCost, choose, curve
 
-Labels = NDArray[np.int64]
 Challenger = Literal["tuned_logistic", "mlp"]
 
 # So many photos of each label, on each side, are the least that any figure can be taken from.
@@ -136,7 +135,8 @@ def prepare(training_set: TrainingSet, seen: Seen, settings: TrainingSettings) -
     )
     _check_counts(training_set, rows, drawn)
     vectors = np.array([np.concatenate(row.vectors) for row in rows], np.float64)
-    labels = np.array([training_set.labels.index(row.label) for row in rows], np.int64)
+    number = {label: number for number, label in enumerate(training_set.labels)}
+    labels = np.array([number[row.label] for row in rows], np.int64)
 
     def side(name: Side) -> Table:
         places = np.flatnonzero(np.array(drawn.sides) == name)
@@ -168,13 +168,14 @@ def train(prepared: Prepared, training_set: TrainingSet, settings: TrainingSetti
     best = _best_challenger(prepared.train, count, settings)
     if best is not None:
         challenger = best.fit(prepared.train)
-        weights = round_weights(validation.groups, settings.rounds, settings.seed)
         gain = difference(
             _uncalibrated(challenger, validation, positive),
             _uncalibrated(baseline, validation, positive),
-            weights,
+            validation.groups,
             "macro_precision",
-            settings.confidence,
+            rounds=settings.rounds,
+            confidence=settings.confidence,
+            seed=settings.seed,
         )
         told = (
             f"on the validation rows its macro precision is {gain.value:+.3f} against the baseline's, "
@@ -200,7 +201,10 @@ def _finished(
     calibration, card = calibrate(scores, validation.labels, validation.groups, settings.seed)
     if positive is None:
         return Finished(network, calibration, card, None, None)
-    found = curve(probabilities(calibration, scores)[:, positive], validation.labels == positive)
+    # No part is held back for the threshold: calibration keeps the order of the scores, and so which rows a
+    # threshold may accept.
+    chances = probabilities(calibration, scores)[:, positive]
+    found = curve(chances, validation.labels == positive, validation.groups)
     return Finished(network, calibration, card, choose(found, settings.aim), found)
 
 
@@ -343,9 +347,10 @@ def _check_declaration(training_set: TrainingSet) -> None:
 def _checked_dimensions(training_set: TrainingSet) -> tuple[int, ...]:
     """How long the vectors are; all of one embedding are as long."""
     wanted: tuple[int, ...] | None = None
+    labels = frozenset(training_set.labels)
     for number, row in enumerate(training_set.rows, 1):
         where = f"Row {number} of collection '{training_set.name}' (photo '{row.photo_id}')"
-        if row.label not in training_set.labels:
+        if row.label not in labels:
             raise TrainingRefused(
                 f"{where} has the label '{row.label}', which is not among {_listed(training_set.labels)}."
             )
@@ -372,17 +377,13 @@ def _checked_dimensions(training_set: TrainingSet) -> tuple[int, ...]:
 def _check_counts(training_set: TrainingSet, rows: Sequence[Row], drawn: Split) -> None:
     """Groups are counted, and not rows: copies of a photo are no more evidence than the photo."""
     short = []
+    seen = {
+        (row.label, side, group)
+        for row, side, group in zip(rows, drawn.sides, drawn.groups.tolist(), strict=True)
+    }
+    groups = Counter((label, side) for label, side, _ in seen)
     for label in training_set.labels:
-        counts = {
-            side: len(
-                {
-                    g
-                    for g, s, row in zip(drawn.groups.tolist(), drawn.sides, rows, strict=True)
-                    if s == side and row.label == label
-                }
-            )
-            for side in SIDES
-        }
+        counts = {side: groups[label, side] for side in SIDES}
         if any(counts[side] < LEAST[side] for side in SIDES):
             parts = ", ".join(f"{counts[side]} for {side} (of {LEAST[side]})" for side in SIDES)
             lacking = max(_ENOUGH - sum(counts.values()), *(LEAST[side] - counts[side] for side in SIDES))
@@ -422,13 +423,8 @@ def _data_card(training_set: TrainingSet, rows: Sequence[Row], drawn: Split) -> 
         (photo, label, digest(whole.hex()), slices, phash)
         for photo, label, whole, slices, phash in map(_identity, rows)
     ]
-    sides = {
-        side: {
-            label: sum(s == side and row.label == label for s, row in zip(drawn.sides, rows, strict=True))
-            for label in training_set.labels
-        }
-        for side in SIDES
-    }
+    counts = Counter((side, row.label) for side, row in zip(drawn.sides, rows, strict=True))
+    sides = {side: {label: counts[side, label] for label in training_set.labels} for side in SIDES}
     return DataCard(
         digest=digest(training_set.target, training_set.labels, parts),
         rows=len(rows),

@@ -48,14 +48,21 @@ def as_trained(params: Params, classifier: Classifier) -> Params:
     return params.model_copy(update=changes)
 
 
-def told_of_the_target(params: Params, classifier: Classifier) -> tuple[str, ...]:
-    asked = "target" in params.model_fields_set and _gives_way(params)
-    if not asked or params.target == classifier.target:
-        return ()
-    return (
-        f"The classifier was trained on {classifier.target} and was asked about that; the target "
-        f"{params.target} was not used.",
-    )
+def cautions(params: Params, classifier: Classifier) -> tuple[str, ...]:
+    """What a client should know of how far the numbers can be trusted."""
+    told = []
+    if "target" in params.model_fields_set and params.target != classifier.target:
+        trained = f"The classifier was trained on {classifier.target}"
+        if _gives_way(params):
+            told.append(f"{trained} and was asked about that; the target {params.target} was not used.")
+        else:
+            told.append(f"{trained}; how good it is on other regions is not known.")
+    if classifier.unproven:
+        told.append(
+            f"Nobody knows whether the vectors of {', '.join(classifier.unproven)} that the classifier was "
+            "trained on were made as this server makes them; where they were not, its numbers mean nothing."
+        )
+    return tuple(told)
 
 
 def _gives_way(params: Params) -> bool:
@@ -66,7 +73,8 @@ def needs(params: Params, classifier: Classifier) -> Needs:
     chosen = params.model_dump(mode="json", include={*REGION_PARAMS})
     embeddings = classifier.embeddings({**chosen, "crop_format": "none"})
     named: dict[str, Ref] = {embedding_need(number): ref for number, ref in enumerate(embeddings)}
-    if classifier.is_watched:
+    if classifier.is_watched and params.target == classifier.target:
+        # What it was not trained on would look like drift.
         regions = {name: getattr(params, name) for name in REGION_PARAMS}
         named["measures"] = Ref(measure_region, MeasureParams(**regions))
     return named
@@ -76,7 +84,7 @@ def needs(params: Params, classifier: Classifier) -> Needs:
     params=Params,
     needs=needs,
     uses=Uses(
-        "classifier", lambda params: str(params.collection_id), bind=as_trained, warn=told_of_the_target
+        "classifier", lambda params: str(params.collection_id), bind=as_trained, warn=cautions
     ),
     batch=64,
     crop=encode_crop.crop_of,

@@ -84,7 +84,7 @@ class Client:
 
     async def warm_up(self, at_once: int) -> None:
         """Find out which endpoints the server has, let it load its models, and then make room for several
-        requests.
+        images.
 
         Raises:
             Failed: one was not answered wholly.
@@ -94,7 +94,7 @@ class Client:
             if self._scenario.images > 1:
                 probe = await http.post(BATCH, json={})
                 self._takes_batches = probe.status_code not in (404, 405)
-            for several in (1, at_once):
+            for several in (1, max(1, at_once // self._scenario.images)):
                 await asyncio.gather(*(self._send(http, Seen()) for _ in range(several)))
 
     async def turn(self, concurrency: int, seconds: float, seen: Seen) -> None:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ from serving import running, serving, told_log
 # Each server comes so often at every concurrency.
 TURNS = 3
 OVERLOAD = 4
-# Requests at once before anything is measured.
+# Images at once before anything is measured.
 WARM_UP = 8
 MIXED = "mixed"
 START_SECONDS = 600.0
@@ -67,6 +67,12 @@ LEAST_DEADLINE_SECONDS = 2.0
     type=click.FloatRange(0, min_open=True),
     help="Seconds for which each server is asked at each concurrency.",
 )
+@click.option(
+    "--overload/--no-overload",
+    default=True,
+    show_default=True,
+    help="Also ask four times as often as can be answered.",
+)
 @click.option("--against", help="The URL of another server with the same endpoints.")
 @click.option(
     "--weights",
@@ -85,6 +91,7 @@ def serve(
     names: tuple[str, ...],
     concurrency: tuple[int, ...],
     duration: float,
+    overload: bool,
     against: str | None,
     weights: str | None,
     data: Path | None,
@@ -115,7 +122,8 @@ def serve(
                     with serving_ours(environment | environment_of_mixed(), log) as server:
                         scenarios[name] = asyncio.run(mixed(server, seed, seconds=duration))
                 else:
-                    measuring = Measuring(SCENARIOS[name], sorted(set(concurrency)), duration, seed)
+                    scenario = SCENARIOS[name] if overload else replace(SCENARIOS[name], overload=False)
+                    measuring = Measuring(scenario, sorted(set(concurrency)), duration, seed)
                     scenarios[name] = measuring.run(environment, against, log)
             print_scenario(console, name, scenarios[name])
     figures: dict[str, Any] = {

@@ -160,12 +160,12 @@ def test_scenarios_name_the_engines_that_they_need():
 # Runs
 
 
-# It starts three processes, each with torch.
+# It starts three processes, each with torch, on a machine that may be busy.
 @pytest.mark.timeout(600)
 def test_a_run_writes_figures_and_a_picture(tmp_path):
     figures_file, picture = tmp_path / "figures.json", tmp_path / "figures.png"
     command = [sys.executable, SCRIPTS / "benchmark.py", "serve", "--scenario", "face", "--concurrency", "1"]
-    options = ["--duration", "1", "--json", figures_file, "--plot", picture]
+    options = ["--no-overload", "--duration", "1", "--json", figures_file, "--plot", picture]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "cores" in done.stdout
@@ -180,7 +180,6 @@ def test_a_run_writes_figures_and_a_picture(tmp_path):
         assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"]
         assert found["throughput"] > 0
         assert found["light"]["count"] > 0
-        assert face["servers"][server]["overload"]["arrived"] > 0
         if sys.platform == "linux":
             assert found["cpu_seconds"] > 0
             assert face["servers"][server]["peak_memory_bytes"] > 100e6
@@ -190,9 +189,26 @@ def test_a_run_writes_figures_and_a_picture(tmp_path):
     assert figures["ratios"] == ratios(figures["scenarios"])
     assert figures["ratios"]["throughput_vs_plain"]["face"]["1"] > 0
     assert figures["ratios"]["wall_vs_bound"]["face"] > 0
-    assert figures["ratios"]["goodput_at_4x"]["face"] >= 0
     with PIL.Image.open(picture) as image:
         assert image.format == "PNG"
+
+
+def test_under_overload_every_arrival_is_counted_once(server_url, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    of_load = importlib.import_module("benchmark_load")
+    client = of_load.Client(of_load.Server("ours", server_url), SCENARIOS["face"], Photos(seed=1))
+    seen = of_load.Seen()
+    times = arrivals(20, 0.5, seed=1)
+
+    async def scenario() -> list[float]:
+        await client.warm_up(1)
+        return await client.flood(times, 50, seen)
+
+    good = asyncio.run(scenario())
+    assert len(good) == len(seen.ms) == len(times) - seen.refused - seen.failed
+    assert seen.failed == 0, seen.problem
+    assert all(at > times[0] for at in good)
+    assert seen.light_ms
 
 
 def test_requests_of_every_kind_are_answered_as_they_should(registry, monkeypatch, tmp_path):

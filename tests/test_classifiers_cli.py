@@ -1,9 +1,11 @@
 """`sightgraph classifiers`, against the real application."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import PIL.Image
@@ -22,13 +24,13 @@ from app.api.room import Room
 from app.cli import main
 from app.cli.client import Refused, Server
 from app.cli.embedding import EmbeddedFiles, Embedder
-from app.cli.training import opened
+from app.cli.training import Stated, opened
 from app.cli.vector_cache import Entry, VectorCache
 from app.index.local import LocalStorage
 from classifiers.rows import Embedding, SourceError
-from tests.classifiers.site import Site, row
+from tests.classifiers.site import FOCUS, Site, row
 from tests.conftest import served
-from tests.images import encoded, noise
+from tests.images import astronaut, encoded, noise
 
 ROOT = Path(__file__).resolve().parent.parent
 HOG = "embed_hog_hsv"
@@ -136,7 +138,63 @@ class TestTrain:
         listed = json.loads(run("list", "--json").stdout)
         assert [(each["collection"], each["target"]) for each in listed] == [("7", "prominent_face")]
 
-    def test_what_is_refused_does_not_hinder_the_rest(self, tmp_path, run):
+    def test_vectors_of_nobody_knows_where_are_told(self, tmp_path, run):
+        operation, line = (
+            "embed_clip_vit_b_32",
+            "The space of the vectors of embed_clip_vit_b_32 is not known",
+        )
+        site = Site()
+        try:
+            site.has(*rows())
+            assert line in run("train", "--source", site.url).stdout
+            result = run("train", "--source", site.url, "--space", f"{operation} = clip/1")
+            assert line not in result.stdout
+            other = "embed_dino_v2"
+            site.has(*rows(), focus={**FOCUS, "embedding_type_name": other}, embedding=other)
+            result = run("train", "--source", site.url)
+        finally:
+            site.close()
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"{other} of image_embed makes other vectors than here" in result.stderr
+        cards = [each["card"] for each in json.loads(run("show", "7", "--json").stdout)]
+        assert sorted(str(each["spaces"]) for each in cards) == ["['clip/1']", "[None]"]
+        file = write(tmp_path / "rows.jsonl", rows(), {"embeddings": [HOG]})
+        assert (
+            "The space of the vectors of embed_hog_hsv is not known" in run("train", "--source", file).stdout
+        )
+
+    def test_of_several_embeddings_one(self, tmp_path, run):
+        lines = [{**each, "embeddings": {HOG: each["embedding"], "embed_clip": [1, 2]}} for each in rows()]
+        for each in lines:
+            del each["embedding"]
+        result = run(
+            "train", "--source", write(tmp_path / "rows.jsonl", lines, lines.pop()), "--embedding", HOG
+        )
+        assert result.exit_code == 0, result.output
+        assert "embed_hog_hsv of whole_image" in result.stdout
+        assert "Left aside, as --embedding names others: embed_clip." in result.stdout
+
+    def test_crops_of_one_photo_are_one_group(self, tmp_path, run, url):
+        for class_, number, crop in itertools.product(("positive", "negative"), range(24), range(2)):
+            seed = 100 * number + 10 * crop + (class_ == "positive")
+            put(tmp_path / "crops", f"{class_}/{class_}{number}_crop{crop}.png", noise(40, 30, seed=seed))
+        result = run(
+            "train",
+            "--source",
+            tmp_path / "crops",
+            "--server",
+            url,
+            "--group-by",
+            r"(\w+)_crop",
+            "--no-promote",
+        )
+        assert result.exit_code == 0, result.output
+        assert "Grouped by --group-by: 96 files of 48 photos." in result.stdout
+        (version,) = json.loads(run("show", "crops", "--json").stdout)
+        data = version["card"]["data"]
+        assert (data["rows"], data["photos"], data["groups"]) == (96, 48, 48)
+
+    def test_what_is_refused_does_not_hinder_the_rest(self, tmp_path, run, data):
         lines = [{**each, "collection": "good"} for each in rows()]
         lines += [{**each, "collection": "few [red]"} for each in rows(3, seed=1)]
         lines += [{**row(number, True, 1, 2, 3, 4), "collection": "same"} for number in range(30)]
@@ -146,6 +204,7 @@ class TestTrain:
         told = dict(line.split(": ", 1) for line in result.stderr.splitlines())
         assert set(told) == {"few [red]", "same"}
         assert [each["collection"] for each in json.loads(run("list", "--json").stdout)] == ["good"]
+        assert [each.name for each in (data / "classifiers").iterdir() if each.is_dir()] == ["good"]
         only = run("train", "--source", tmp_path / "rows.jsonl", "--collection", "good", "--collection", "no")
         assert only.exit_code == 1
         assert "no: " in only.stderr
@@ -179,6 +238,39 @@ class TestTrain:
             ([], "Missing option '--source'"),
             (["--source", ".", "--target", "hand"], "is not one of"),
             (["--source", ".", "--embedding", "no name"], "operation: String should match"),
+            (["--source", ".", "--embedding", f'{HOG} {{"target": "prominent_face"}}'], "give --target"),
+            (["--source", ".", "--embedding", f'{HOG} {{"face_context": "x"}}'], "give --face-context"),
+            (
+                ["--source", ".", "--embedding", f'{HOG} {{"on_missing": "skip"}}'],
+                "no param of one embedding",
+            ),
+            (
+                ["--source", ".", "--embedding", f'{HOG} {{"crop_format": "png"}}'],
+                "no param of one embedding",
+            ),
+            (["--source", ".", "--face-context", "whole_image"], "the target is whole_image"),
+            (
+                [
+                    "--source",
+                    "http://127.0.0.1:1/",
+                    "--target",
+                    "prominent_person",
+                    "--face-context",
+                    "whole_image",
+                ],
+                "--face-context is for the target prominent_face",
+            ),
+            (["--source", ".", "--space", f"{HOG}=x"], "of a folder they are made now"),
+            (["--source", "http://127.0.0.1:1/", "--space", "x"], "is not of the form OPERATION=SPACE"),
+            (
+                ["--source", "http://127.0.0.1:1/", "--space", "a=b", "--space", "a=c"],
+                "names two spaces of a",
+            ),
+            (
+                ["--source", "http://127.0.0.1:1/", "--group-by", "x"],
+                "--group-by is for the files of a folder",
+            ),
+            (["--source", ".", "--group-by", "("], "is no regular expression"),
             (["--source", ".", "--embedding", "embed_clip {x}"], "params of embed_clip are not valid JSON"),
             (["--source", ".", "--embedding", "a" + "{" * 9999], "params of a are not valid JSON"),
             (["--source", ".", "--embedding", HOG, "--embedding", HOG], "names one embedding twice"),
@@ -214,6 +306,61 @@ class TestTrain:
             "least cost, where a false positive costs 5 and a false negative 1",
         ]
         assert (cards[1]["settings"]["phash_distance"], cards[1]["seed"]) == (2, 3)
+
+    def test_what_cannot_be_compared_goes_on_serving_and_how_to_promote_is_told(self, tmp_path, run):
+        """An option that was forgotten does not replace what reads another embedding."""
+        lines = [{**each, "collection": "a b"} for each in rows()]
+        file = write(tmp_path / "rows.jsonl", lines)
+        first = run("train", "--source", file)
+        assert "To put it in service" not in first.stdout
+        result = run("train", "--source", write(file, lines, {"embeddings": ["embed_clip_vit_b_32"]}))
+        assert result.exit_code == 0, result.output
+        (serving,), (version,) = versions_in(first), versions_in(result)
+        assert (
+            f"Version {version}, not promoted: The version {serving} goes on serving, as it cannot be "
+            f"compared (it reads other embeddings)." in result.stdout
+        )
+        command = f"sightgraph classifiers promote 'a b' {version}"
+        assert f"To put it in service: {command}\n" in result.stdout
+        assert run(*shlex.split(command)[2:]).exit_code == 0
+        assert json.loads(run("list", "--json").stdout)[0]["serves"] == version
+
+    def test_the_seconds_of_a_run_are_told(self, tmp_path, run, faces):
+        figure = r"\d+\.\d"
+        stages = ("reading earlier versions", "splitting", "training", "judging", "reporting", "storing")
+        told = ", ".join(f"{stage} {figure}" for stage in stages)
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", rows()))
+        assert re.search(rf"^Seconds: {figure} \(reading the source {figure}, {told}\)$", result.stdout, re.M)
+        result = run("train", "--source", faces, "--offline")
+        assert re.search(rf"^Seconds: {figure} \(embedding images {figure}, {told}\)$", result.stdout, re.M)
+
+    def test_rows_that_contradict_each_other_are_told(self, tmp_path, run):
+        lines = rows()
+        lines += [{**lines[0], "label": not lines[0]["label"]}]
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", lines))
+        assert "several labels: 2 rows, such as rows.jsonl line 2 and rows.jsonl line 62." in result.stdout
+        lines += [{**each, "label": not each["label"]} for each in lines]
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", lines))
+        assert result.exit_code == 1
+        assert "has no rows. Left out" in result.stderr
+
+    def test_labels_by_chance_are_not_put_in_service(self, tmp_path, run, data):
+        rng = np.random.default_rng(0)
+        lines = [{**each, "label": bool(rng.random() < 0.5)} for each in rows(200)]
+        result = run("train", "--source", write(tmp_path / "rows.jsonl", lines))
+        assert result.exit_code == 0, result.output
+        assert "is not surely above the 0.500 of guessing" in result.stdout
+        assert not (data / "classifiers" / "best_models.json").exists()
+
+    def test_the_choices_of_a_region_are_those_of_its_words(self):
+        from app.cli.classifiers import train
+        from app.core.target import FaceContext, PersonOrFace
+
+        choices = {option.name: option.type for option in train.params}
+        assert {*choices["target"].choices} - {"whole_image"} == {
+            name for name in get_args(PersonOrFace) if name.startswith("prominent")
+        }
+        assert {*choices["face_context"].choices} == {*get_args(FaceContext)}
 
     def test_what_no_operation_here_makes_is_warned_of(self, tmp_path, run):
         file = write(tmp_path / "rows.jsonl", rows(), {"embeddings": ["embed_other"]})
@@ -283,6 +430,19 @@ class TestVersions:
         assert result.exit_code == 1
         assert "No earlier version" in result.stderr
 
+    def test_pin_and_unpin(self, tmp_path, run):
+        (version,) = versions_in(run("train", "--source", write(tmp_path / "rows.jsonl", rows())))
+
+        def state() -> str:
+            return str(run("show", "rows").stdout.splitlines()[1])
+
+        result = run("pin", "rows", version)
+        assert (result.exit_code, result.stdout) == (0, f"rows: {version} is pinned\n")
+        assert "serves, pinned" in state()
+        result = run("unpin", "rows", version)
+        assert (result.exit_code, result.stdout) == (0, f"rows: {version} is pinned no more\n")
+        assert "pinned" not in state()
+
     def test_drift_is_told(self, tmp_path, run, data):
         from classifiers.card import Card
         from classifiers.watch import Watch
@@ -342,7 +502,10 @@ class TestVersions:
     def test_what_is_not_there(self, run):
         assert run("list").stdout.startswith("No classifiers are here.")
         assert json.loads(run("list", "--json").stdout) == []
-        for command in (["show", "x"], ["rollback", "x"], ["promote", "x", "y"], ["promote", "x", "../y"]):
+        of_versions = [
+            [name, "x", version] for name in ("promote", "pin", "unpin") for version in ("y", "../y")
+        ]
+        for command in (["show", "x"], ["rollback", "x"], *of_versions):
             result = run(*command)
             assert result.exit_code == 1
             assert result.stderr.startswith("Error: ")
@@ -386,9 +549,16 @@ class TestFolder:
     """What the application makes of the images of a folder."""
 
     def read(
-        self, folder: Path, url: str, data: Path, *embeddings: Embedding, target: str | None = None
+        self,
+        folder: Path,
+        url: str,
+        data: Path,
+        *embeddings: Embedding,
+        target: str | None = None,
+        **further: Any,
     ) -> Any:
-        with opened(str(folder), embeddings, target, server=url, offline=False, data=data) as source:
+        stated = Stated(embeddings, target, **further)
+        with opened(str(folder), stated, server=url, offline=False, data=data) as source:
             return source.training_set(folder.name)
 
     def test_bad_images_are_told_and_counted(self, folder, url, data, capsys):
@@ -418,6 +588,13 @@ class TestFolder:
         assert set(found.rows[0].measures) == {"brightness", "size"}
         assert found.rows[0].measures["size"] == 34.64
         assert found.rows[0].vectors[0].shape == (2020,)
+
+    def test_where_faces_are_looked_for_is_kept(self, folder, url, data):
+        put(folder, "cat/0.png", astronaut())
+        target = "prominent_face"
+        found = self.read(folder, url, data, target=target, face_context="whole_image")
+        assert (found.target, found.face_context, len(found.rows)) == (target, "whole_image", 1)
+        assert self.read(folder, url, data, target=target).face_context == "prominent_person"
 
     def test_where_no_person_is_the_image_is_taken_whole(self, folder, url, data):
         found = self.read(folder, url, data, target="prominent_person")
@@ -574,17 +751,26 @@ class TestEmbedder:
                 return await super().analyze(image, tasks)
 
         cache = VectorCache(data / "vectors.sqlite")
-        params = {"face_context": "whole_image", "size": 3}
-        server: Any = Listening(answer(box=[0, 0, 1, 1]))
-        embedder = Embedder(server, [Embedding(HOG, params)], "prominent_face", cache, workers=1)
-        asyncio.run(embedder.embed(folder, ["cat/0.png"], Silent()))
+        region = {"target": "prominent_face", "crop_format": "none", "face_context": "whole_image"}
+        server: Any = Listening(answer(box=[0, 0, 1, 1]), answer())
+        for target in ("prominent_face", "whole_image"):
+            embedder = Embedder(
+                server,
+                # What chooses a region there is overruled.
+                [Embedding(HOG, {"target": "all_faces", "size": 3})],
+                target,
+                cache,
+                workers=1,
+                face_context="whole_image",
+            )
+            asyncio.run(embedder.embed(folder, ["cat/0.png"], Silent()))
         cache.close()
-        (measuring,) = (each["params"] for each in asked if each["type"] == "image_properties")
-        assert measuring == {
-            "target": "prominent_face",
-            "crop_format": "none",
-            "face_context": "whole_image",
-        }
+        of_face, of_whole = (
+            [each["params"] for each in asked if each["type"] == operation]
+            for operation in (HOG, "image_properties")
+        )
+        assert of_face == [{**region, "size": 3}, {"target": "whole_image", "size": 3}]
+        assert of_whole == [region, {"target": "whole_image"}]
 
     def test_crops_are_not_kept(self, embed):
         boxed = answer(box=[0, 0, 1, 1])
@@ -640,6 +826,29 @@ class TestVectorCache:
         cache = VectorCache(file)
         cache.put("a", "x", self.ENTRY)
         assert (cache.get("a", "x") is None) == bool(content)
+        cache.close()
+
+    def test_the_oldest_entries_go(self, tmp_path):
+        file = tmp_path / "vectors.sqlite"
+        entry = Entry([np.zeros(20_000, np.float32)], None, {})
+        cache = VectorCache(file, max_bytes=2_000_000)
+        for number in range(1000):
+            cache.put(f"{number:04}", "x", entry)
+        kept = [number for number in range(1000) if cache.get(f"{number:04}", "x") is not None]
+        cache.close()
+        # As many as there is room for, and the newest; once in 500 it is looked at.
+        assert kept == [*range(1000 - len(kept), 1000)]
+        assert 10 < len(kept) <= 2_000_000 / 80_000
+        size = file.stat().st_size
+        cache = VectorCache(file, max_bytes=1_000_000)
+        assert (cache.get(f"{kept[0]:04}", "x"), cache.get("0999", "x") is None) == (None, False)
+        for number in range(200):
+            cache.put(f"new-{number:04}", "x", entry)
+        cache.close()
+        # What was taken is used again.
+        assert file.stat().st_size <= size
+        cache = VectorCache(file, max_bytes=0)
+        assert cache.get("new-0199", "x") is None
         cache.close()
 
     def test_a_place_where_nothing_can_be_kept(self, tmp_path):

@@ -20,6 +20,7 @@ from tests.classifiers.image_embed import CLIP, FILE, entry, fitted, put
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_7, FILE_12 = FILE.format(7), FILE.format(12)
+DINO = "embed_dino_v3"
 
 
 class Evil:
@@ -42,8 +43,8 @@ def old(tmp_path: Path) -> Path:
     """Two classifiers of image_embed."""
     return put(
         tmp_path / "trained_classifiers",
-        {"7": entry(7), "12": entry(12, "embed_dino_v2", 768, derivative_type="whole_image")},
-        {FILE_7: fitted(), FILE_12: fitted(768)},
+        {"7": entry(7), "12": entry(12, DINO, 1024, derivative_type="whole_image")},
+        {FILE_7: fitted(), FILE_12: fitted(1024)},
     )
 
 
@@ -62,15 +63,15 @@ def test_a_whole_folder(old, run, shelf):
     listed = {each["collection"]: each for each in json.loads(run("list", "--json").stdout)}
     assert {name: (each["target"], each["embeddings"]) for name, each in listed.items()} == {
         "7": ("prominent_face", [CLIP]),
-        "12": ("whole_image", ["embed_dino_v2"]),
+        "12": ("whole_image", [DINO]),
     }
     for name, each in listed.items():
         assert f"{name}: version {each['serves']}, converted; serves now" in result.stdout
     best = json.loads((shelf.folder / "best_models.json").read_bytes())["12"]
     assert (best["derivative_type"], best["embedding_type"], best["dimensionality"]) == (
         "whole_image",
-        "embed_dino_v2",
-        768,
+        DINO,
+        1024,
     )
     assert run("show", "7").exit_code == 0
     again = run("convert", old, "--trust")
@@ -161,6 +162,22 @@ def test_one_file(tmp_path, run, shelf):
     assert (head.card.target, head.card.dimensions) == ("prominent_face", (20,))
 
 
+def test_what_image_embed_makes_otherwise_is_refused_and_the_rest_converted(old, run, shelf):
+    name = "embed_dino_v2"
+    put(old, {"7": entry(7), "12": entry(12, name, 768)}, {FILE_7: fitted(), FILE_12: fitted(768)})
+    result = run("convert", old, "--trust")
+    assert result.exit_code == 1
+    assert f"{FILE_12}: {name} of image_embed makes other vectors than here" in result.stderr
+    assert f"reads 512 values: {CLIP} of prominent_face, in a space that nobody tells" in result.stdout
+    assert list(shelf.bests()) == ["7"]
+    result = run("convert", old, "--trust", "--space", f"{name}=ours/1")
+    assert result.exit_code == 0, result.output
+    assert f"reads 768 values: {name} of prominent_face, in ours/1" in result.stdout
+    head = shelf.current("12")
+    assert head is not None
+    assert head.card.spaces == ("ours/1",)
+
+
 def test_the_oldest_form_of_a_folder(tmp_path, run, shelf):
     old = put(tmp_path / "old", {"7": FILE_7}, {FILE_7: fitted()})
     assert "give --embedding" in run("convert", old, "--trust").stderr
@@ -171,7 +188,8 @@ def test_the_oldest_form_of_a_folder(tmp_path, run, shelf):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--embedding", "../x"), ("--target", "feet"), ("--collection", "\udc80")]
+    "arguments",
+    [("--embedding", "../x"), ("--target", "feet"), ("--collection", "\udc80"), ("--space", "embed_clip=")],
 )
 def test_wrong_options(old, run, arguments):
     assert run("convert", old, *arguments).exit_code == 2

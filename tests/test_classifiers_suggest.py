@@ -185,6 +185,9 @@ class TestFolder:
         here = tmp_path / "data"
         result = run("classifiers", "train", "--source", tmp_path / "shapes", "--server", url, at=here)
         assert result.exit_code == 0, result.output
+        # So few photos judge it that a person must.
+        (version,) = json.loads(run("classifiers", "show", "shapes", "--json", at=here).stdout)
+        run("classifiers", "promote", "shapes", version["card"]["version"], at=here)
         result = suggest("shapes", "--folder", tmp_path / "more", "--json", "--server", url, at=here)
         answer = json.loads(result.stdout)
         assert answer["threshold"] is None
@@ -422,6 +425,22 @@ class TestIndex:
             del each["embedding"]
         trained_on_rows(run, tmp_path, tmp_path / "two.jsonl", two, *rows)
         assert "reads embed_hog_hsv + embed_clip together" in told(name, "two", at=tmp_path)
+
+    def test_where_faces_are_looked_for_counts(self, tmp_path, room, url, run, make, suggest):
+        context = {"face_context": "whole_image"}
+        for name, settings in (("near", {"target": "face"}), ("whole", {"target": "face", **context})):
+            settings = {"embeddings": [HOG], "spaces": [SPACE], **settings}
+            trained_on_rows(run, tmp_path, tmp_path / f"{name}.jsonl", settings, *made_up(60, 2020))
+        item = NewItem("a", (ItemRegion(np.ones(2020, np.float32)),))
+        near, whole = make(target="prominent_face"), make(target="prominent_face", params=context)
+        for each in (near, whole):
+            room.index.storage.add(each, [item], SPACE)
+        for classifier, own, other in (("near", near, whole), ("whole", whole, near)):
+            result = suggest(classifier, "--index", own, "--server", url, at=tmp_path)
+            assert result.exit_code == 0, result.output
+            result = suggest(classifier, "--index", other, "--server", url, at=tmp_path)
+            assert result.exit_code == 1
+            assert f"The collection '{other}' of the index has the face_context" in result.stderr
 
     def test_params_count(self, tmp_path, room, url, run, make, suggest):
         model = {"model": "ViT-B-16"}

@@ -31,7 +31,7 @@ MODEL, OTHER = noise(300_000), noise(50_000, seed=1)
 
 
 def engine(name: str, weights: object, licence: str = "MIT") -> EngineSpec:
-    return EngineSpec(name=name, weights=weights, licence=licence, load=lambda placement: None)  # type: ignore[arg-type]
+    return EngineSpec(name=name, weights=weights, licence=licence, load=lambda placement: None)
 
 
 NET = engine("net", Hub("toys/net", ("config.json", "model.bin"), 300_000), "Apache-2.0")
@@ -84,7 +84,7 @@ def fill(hub: FakeHub) -> None:
 
 
 def run(*arguments: str, **options: object) -> Result:
-    return CliRunner().invoke(main, ["models", *arguments], **options)  # type: ignore[arg-type]
+    return CliRunner().invoke(main, ["models", *arguments], **options)
 
 
 def listed(hub: FakeHub) -> dict[str, dict]:

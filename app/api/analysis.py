@@ -127,19 +127,23 @@ async def begun(
         Overloaded: the images that are worked on leave no memory for it.
     """
     started = time.perf_counter()
-    fetch_ms, source = 0.0, None
+    fetch_ms, source, known = 0.0, None, None
     async with AsyncExitStack() as held:
         try:
             async with asyncio.timeout(seconds):
                 data = await sent.read()
                 if sent.is_fetched:
                     fetch_ms = (time.perf_counter() - started) * 1000
-                pixels = await asyncio.to_thread(pixels_in, data, room.decode_limits)
+                sought = room.source(data)
+                known = await sought.known_info()
+                pixels = (
+                    known.box.area if known else await asyncio.to_thread(pixels_in, data, room.decode_limits)
+                )
                 if memory is None:
                     held.enter_context(room.memory_for(pixels))
                 else:
                     await held.enter_async_context(memory(pixels))
-                source = room.source(data)
+                source = sought
         except TimeoutError:
             # Nothing of it was kept: no task has begun.
             pass
@@ -150,6 +154,6 @@ async def begun(
         left = max(0.0, seconds - (time.perf_counter() - started))
         if memory is None:
             # An image of a batch waits for its turn instead.
-            room.executor.check_in_time(plan, await source.known_info(), left)
+            room.executor.check_in_time(plan, known, left)
         async with room.executor.begun(plan, source, left) as execution:
             yield Analysis(sent, execution, source, started, fetch_ms)

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 from litestar import Litestar
 from litestar.datastructures import MutableScopeHeaders
@@ -44,7 +44,7 @@ class Application(Litestar):
         with naming(scope):
             try:
                 with nullcontext() if tracing is None else tracing.request(exchange):
-                    await self._answer(exchange, receive, send)  # type: ignore[arg-type]
+                    await self._answer(exchange, cast("Receive", receive), cast("Send", send))
             finally:
                 self.room.requests -= 1
                 seconds, status = exchange.seconds, exchange.status or 500

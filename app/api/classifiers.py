@@ -55,7 +55,8 @@ def _listed(room: Room) -> dict[str, Any]:
     shown = []
     for collection in room.classifiers.collections():
         try:
-            facts, problem = room.classifiers.facts(collection).model_dump(mode="json"), None
+            facts = room.classifiers.facts(collection).model_dump(mode="json")
+            problem = room.classifiers.problem(collection)
         except TaskError as error:
             facts, problem = None, str(error)
         shown.append({"collection": collection, "classifier": facts, "problem": problem})

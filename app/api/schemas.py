@@ -336,7 +336,7 @@ class ListedClassifier(BaseModel):
     classifier: ClassifierFacts | None
     """The version that serves; null where it cannot be read."""
     problem: str | None
-    """Why it cannot be read."""
+    """Why it cannot be read, or why an earlier version goes on serving."""
 
 
 class ClassifiersAnswer(BaseModel):

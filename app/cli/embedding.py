@@ -22,10 +22,10 @@ from app.core.errors import (
     UnsupportedTarget,
 )
 from app.core.geometry import Box
-from app.core.target import REGION_PARAMS
+from app.core.target import FaceContext
 from classifiers.measures import BRIGHTNESS, SIZE, size_of
-from classifiers.rows import Embedding, SourceError, Values
-from classifiers.sources.targets import WHOLE_IMAGE
+from classifiers.rows import DEFAULT_FACE_CONTEXT, Embedding, SourceError, Values
+from classifiers.sources.targets import PROMINENT_FACE, WHOLE_IMAGE
 
 # The server refuses a whole request for a bad file; elsewhere the refusal is not about the file.
 _ABOUT_THE_FILE = (400, 413, 500)
@@ -77,6 +77,7 @@ class Embedder:
         target: of which region.
         cache: where vectors are kept.
         workers: requests at once.
+        face_context: where a prominent face is looked for.
     """
 
     server: Server
@@ -84,6 +85,7 @@ class Embedder:
     target: str
     cache: VectorCache
     workers: int = 4
+    face_context: FaceContext = DEFAULT_FACE_CONTEXT
     _spaces: list[str | None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,17 +153,16 @@ class Embedder:
         shared: dict[str, Any] = {"target": self.target}
         if self.target != WHOLE_IMAGE:
             shared["crop_format"] = "none"
+        if self.target == PROMINENT_FACE:
+            shared["face_context"] = self.face_context
         tasks = [
-            {"operation_id": str(number), "type": each.operation, "params": {**shared, **each.params}}
+            {"operation_id": str(number), "type": each.operation, "params": {**each.params, **shared}}
             for number, each in enumerate(self.embeddings)
         ]
-        # What the first embedding looks at is what is measured.
-        params = self.embeddings[0].params
-        region = {name: params[name] for name in REGION_PARAMS if name in params}
         return [
             *tasks,
             {"operation_id": _HASH, "type": "hash_perceptual"},
-            {"operation_id": _PROPERTIES, "type": "image_properties", "params": {**shared, **region}},
+            {"operation_id": _PROPERTIES, "type": "image_properties", "params": shared},
         ]
 
     def _of_answer(self, sha256: str, answer: dict[str, Any], done: EmbeddedFiles) -> Embedded | None:

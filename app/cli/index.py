@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.cli.connection import connected, encodable, server_options
+from app.cli.ending import INTERRUPTED
 from app.cli.printing import printable
 from app.cli.progress import Bar, image_bars
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from app.cli.indexing import Indexing, Tally
 
 DEFAULT_OPERATION = "embed_hog_hsv"
-# What a shell expects of a command that SIGINT ended.
-INTERRUPTED = 130
 
 
 @click.command()

@@ -2,13 +2,15 @@
 collection.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.cli.embedding import Embedded, EmbeddedFiles
+from app.core.target import FaceContext
 from app.core.wording import quoted
-from classifiers.rows import Embedding, SourceError, TrainingSet
+from classifiers.rows import DEFAULT_FACE_CONTEXT, Embedding, SourceError, TrainingSet
 from classifiers.sources.assembly import Assembly, Found, counted
 from classifiers.sources.labels import NEGATIVE, POSITIVE
 
@@ -76,7 +78,8 @@ def _collection(folder: Path, paths: Sequence[str]) -> Arranged:
 class FolderSource:
     """The collections of a folder, by the names of their folders.
 
-    The id of a photo is its path in the collection's folder.
+    Each file is a photo of its own, whose id is its path in the collection's folder, unless a pattern tells
+    which files are crops or frames of one: those are never on both sides of a split.
 
     Args:
         folder: the folder.
@@ -85,6 +88,8 @@ class FolderSource:
         target: of which region.
         embed: makes it.
         tell: is told of files that contradict each other.
+        face_context: where a prominent face is looked for.
+        group_by: what of a file's path in its class names the photo: its first group, or all that matches.
 
     Raises:
         SourceError: the folders are not arranged in classes.
@@ -99,6 +104,8 @@ class FolderSource:
         *,
         embed: Embed,
         tell: Tell,
+        face_context: FaceContext = DEFAULT_FACE_CONTEXT,
+        group_by: re.Pattern[str] | None = None,
     ) -> None:
         self._folder = folder
         self._arranged = arranged(folder, images)
@@ -106,6 +113,8 @@ class FolderSource:
         self._target = target
         self._embed = embed
         self._tell = tell
+        self._face_context = face_context
+        self._group_by = group_by
 
     def collections(self) -> Sequence[str]:
         return list(self._arranged)
@@ -117,13 +126,24 @@ class FolderSource:
         collection = self._arranged[name]
         done = self._embed(name, collection.folder, collection.images)
         copies, contradicting = self._same(done.files)
-        assembly = Assembly(name, self._target, self._embeddings)
+        assembly = Assembly(name, self._target, self._embeddings, face_context=self._face_context)
+        photos: dict[str, str | None] = {}
         for path in sorted(done.files.keys() - copies - contradicting):
             found = done.files[path]
             class_, *within = path.split("/")
             slices = {**found.slices, **({"folder": within[0]} if len(within) > 1 else {})}
+            photo = photos[path] = self._photo("/".join(within))
             assembly.add(
-                Found(path, path, class_, found.vectors, done.spaces, found.phash, slices, found.measures)
+                Found(
+                    path,
+                    photo or path,
+                    class_,
+                    found.vectors,
+                    done.spaces,
+                    found.phash,
+                    slices,
+                    found.measures,
+                )
             )
         region = self._target.replace("_", " ")
         notes = (
@@ -136,7 +156,16 @@ class FolderSource:
         told = [f"Left out, {why}: {counted(count, 'file')}." for count, why in notes if count]
         if done.whole_instead:
             told.append(f"Taken whole, without a {region}: {counted(done.whole_instead, 'file')}.")
+        if self._group_by is not None:
+            told.append(_grouped(list(photos.values())))
         return assembly.training_set(told)
+
+    def _photo(self, path: str) -> str | None:
+        """The photo that a path in a class names; None where it names none."""
+        found = self._group_by and self._group_by.search(path)
+        if not found:
+            return None
+        return (found[1] if found.re.groups else found[0]) or None
 
     def _same(self, embedded: dict[str, Embedded]) -> tuple[set[str], set[str]]:
         """The files whose contents another one of their class has, and those that are in two classes."""
@@ -158,3 +187,15 @@ class FolderSource:
                 copies.remove(path)
                 contradicting.add(path)
         return copies, contradicting
+
+
+def _grouped(photos: Sequence[str | None]) -> str:
+    """How many files are of how many photos."""
+    named = [photo for photo in photos if photo is not None]
+    told = f"Grouped by --group-by: {counted(len(named), 'file')} of {counted(len(set(named)), 'photo')}"
+    alone = len(photos) - len(named)
+    return (
+        f"{told}; {counted(alone, 'file')} that it does not match, each a photo of its own."
+        if alone
+        else f"{told}."
+    )

@@ -17,9 +17,9 @@ from app.core.operation import Operation
 from app.core.resolver import validated
 from classifiers.head import Head, stacked
 from classifiers.rows import Values
-from classifiers.sources.targets import WHOLE_IMAGE
+from classifiers.sources.targets import PROMINENT_FACE, WHOLE_IMAGE
 from classifiers.split import Seen
-from classifiers.suggestion import Candidate, Shortlist, uncertainties
+from classifiers.suggestion import Candidate, Shortlist, uncertainties_of
 
 # So many files are embedded before their vectors are looked at, and those that stand out are kept.
 _FILES_AT_ONCE = 256
@@ -132,7 +132,10 @@ class Suggesting:
         (embedding,) = card.embeddings
         wanted: dict[str, Any] = {"operation": embedding.operation, "target": card.target}
         has = {"operation": collection["operation"], "target": collection["target"]}
-        params = _all_params(operation, {**embedding.params, "target": card.target}) or embedding.params
+        region = {"target": card.target}
+        if card.target == PROMINENT_FACE:
+            region["face_context"] = card.face_context
+        params = _all_params(operation, {**embedding.params, **region}) or {**embedding.params, **region}
         for key, value in params.items():
             wanted[key], has[key] = value, collection["params"].get(key, value)
         for key, value in wanted.items():
@@ -171,12 +174,9 @@ class Suggesting:
             else:
                 unknown.append(each)
         self.tally.looked += len(found)
-        probabilities = self.head.probabilities(stacked([each.vectors for each in unknown], card.dimensions))
-        unsure = uncertainties(
-            probabilities,
-            None if card.threshold is None else card.threshold.value,
-            None if card.positive is None else card.labels.index(card.positive),
-        )
+        vectors = stacked([each.vectors for each in unknown], card.dimensions)
+        probabilities = self.head.probabilities(vectors)
+        unsure = uncertainties_of(self.head, vectors)
         self._shortlist.offer(
             Candidate(each.id, row, float(value), each.vectors, each.phash)
             for each, row, value in zip(unknown, probabilities, unsure, strict=True)
@@ -199,6 +199,10 @@ def _all_params(operation: Operation | None, params: dict[str, Any]) -> dict[str
     if operation is None:
         return None
     try:
-        return validated(operation, params).model_dump(mode="json", exclude={"crop_format", "target"})
+        whole = validated(operation, params).model_dump(mode="json", exclude={"crop_format", "target"})
     except (InvalidParams, UnsupportedTarget):
         return None
+    if "face_context" not in params:
+        # What is looked at is no face.
+        whole.pop("face_context", None)
+    return whole

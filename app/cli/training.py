@@ -1,7 +1,9 @@
 """Training classifiers from a source: rows, heads, and what they came to."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +16,36 @@ from app.cli.labelled_folder import FolderSource
 from app.cli.printing import printable
 from app.cli.progress import Bar, image_bars
 from app.cli.vector_cache import VectorCache
+from app.core.target import FaceContext
 from classifiers.rows import Embedding, Source
 from classifiers.sources.download import is_web_address
 from classifiers.sources.http import HttpSource
 from classifiers.sources.jsonl import JsonlSource
-from classifiers.sources.targets import WHOLE_IMAGE
+from classifiers.sources.targets import WHOLE_IMAGE, face_context_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 DEFAULT_EMBEDDING = Embedding("embed_hog_hsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the user says of the rows of a source; of the rest holds what the source tells, or the defaults.
+
+    Args:
+        embeddings: what the vectors are, or shall be.
+        target: of which region.
+        face_context: where prominent faces are looked for.
+        spaces: of which spaces vectors are that are made already, by operation.
+        group_by: which files of a folder are of one photo.
+    """
+
+    embeddings: Sequence[Embedding] = ()
+    target: str | None = None
+    face_context: FaceContext | None = None
+    spaces: Mapping[str, str] = field(default_factory=dict)
+    group_by: re.Pattern[str] | None = None
 
 
 def is_folder(source: str) -> bool:
@@ -33,8 +55,7 @@ def is_folder(source: str) -> bool:
 @contextmanager
 def opened(
     source: str,
-    embeddings: Sequence[Embedding],
-    target: str | None,
+    stated: Stated,
     *,
     server: str | None,
     offline: bool,
@@ -44,8 +65,7 @@ def opened(
 
     Args:
         source: the address.
-        embeddings: what the vectors are, or shall be; by default what the source tells, or the default.
-        target: of which region.
+        stated: what the user says of its rows.
         server: what embeds the images of a folder; the application in this process by default.
         offline: whether that keeps off the network for model weights.
         data: the data folder; vectors of images are kept there.
@@ -54,35 +74,55 @@ def opened(
         SourceError: it is none, or its folders are not arranged in classes.
     """
     if is_web_address(source):
-        http = HttpSource(source, embeddings, target)
+        http = HttpSource(
+            source,
+            stated.embeddings,
+            stated.target,
+            face_context=stated.face_context,
+            spaces=stated.spaces,
+        )
         try:
             yield http
         finally:
             http.close()
     elif is_folder(source):
         with ExitStack() as stack:
-            yield _folder(
-                Path(source), embeddings or (DEFAULT_EMBEDDING,), target, server, offline, data, stack
-            )
+            yield _folder(Path(source), stated, server, offline, data, stack)
     else:
-        yield JsonlSource(Path(source), embeddings, target)
+        yield JsonlSource(
+            Path(source),
+            stated.embeddings,
+            stated.target,
+            face_context=stated.face_context,
+            spaces=stated.spaces,
+        )
 
 
 def _folder(
     folder: Path,
-    embeddings: Sequence[Embedding],
-    target: str | None,
+    stated: Stated,
     server: str | None,
     offline: bool,
     data: Path,
     stack: ExitStack,
 ) -> FolderSource:
+    embeddings, target = stated.embeddings or (DEFAULT_EMBEDDING,), stated.target or WHOLE_IMAGE
+    face_context = face_context_of(target, stated.face_context)
     walked = contents(folder, image_suffixes())
     bars = image_bars()
     for path, why in walked.closed:
         _tell(path, why)
-    embed = _Embedding(embeddings, target or WHOLE_IMAGE, server, offline, data, stack, bars)
-    return FolderSource(folder, walked.images, embeddings, target or WHOLE_IMAGE, embed=embed, tell=_tell)
+    embed = _Embedding(embeddings, target, face_context, server, offline, data, stack, bars)
+    return FolderSource(
+        folder,
+        walked.images,
+        embeddings,
+        target,
+        embed=embed,
+        tell=_tell,
+        face_context=face_context,
+        group_by=stated.group_by,
+    )
 
 
 def _tell(path: str, why: str) -> None:
@@ -102,6 +142,7 @@ class _Embedding:
         self,
         embeddings: Sequence[Embedding],
         target: str,
+        face_context: FaceContext,
         server: str | None,
         offline: bool,
         data: Path,
@@ -110,6 +151,7 @@ class _Embedding:
     ) -> None:
         self._embeddings = embeddings
         self._target = target
+        self._face_context = face_context
         self._server = server
         self._offline = offline
         self._data = data
@@ -137,7 +179,7 @@ class _Embedding:
         self._stack.callback(connection.__exit__, None, None, None)
         cache = VectorCache(self._data / "training_vectors.sqlite")
         self._stack.callback(cache.close)
-        embedder = Embedder(server, self._embeddings, self._target, cache)
+        embedder = Embedder(server, self._embeddings, self._target, cache, face_context=self._face_context)
 
         def embed(folder: Path, paths: Sequence[str], bar: Bar) -> EmbeddedFiles:
             embedding = portal.start_task_soon(embedder.embed, folder, paths, bar)

@@ -13,13 +13,17 @@ from classifiers.rows import Values
 
 _BUSY_SECONDS = 5
 # Raised when the table changes: one of another shape is made anew.
-_SHAPE = 1
+_SHAPE = 2
+# The newest row has the highest number.
 _TABLE = """
 create table vectors (
-    sha256 text, asked text, sizes text not null, numbers blob not null, phash text, slices text not null,
-    measures text not null, primary key (sha256, asked)
-) without rowid
+    number integer primary key autoincrement, sha256 text not null, asked text not null, sizes text not null,
+    numbers blob not null, phash text, slices text not null, measures text not null, unique (sha256, asked)
+)
 """
+_MAX_BYTES = 1_000_000_000
+# After so many new entries it is seen to that there are not too many.
+_ENTRIES_BETWEEN = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,13 +39,16 @@ class Entry:
 class VectorCache:
     """One SQLite file. Nothing depends on it: what cannot be read or kept is made anew.
 
-    Its methods are called by one thread at a time.
+    Its methods are called by one thread at a time. Where it grows too large, the oldest entries go.
 
     Args:
         file: it is made when it is missing, with its folder.
+        max_bytes: how large it may become, but for some entries.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, max_bytes: int = _MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._added = 0
         self._connection: sqlite3.Connection | None = None
         with contextlib.suppress(OSError, sqlite3.Error):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +58,7 @@ class VectorCache:
             for statement in ("pragma journal_mode = wal", "pragma synchronous = off"):
                 self._connection.execute(statement)
             _shape(self._connection)
+            _thin_out(self._connection, max_bytes)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -82,9 +90,12 @@ class VectorCache:
         # A full disk, say, or a file that is none of SQLite's.
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute(
-                "insert or replace into vectors values (?, ?, ?, ?, ?, ?, ?)",
+                "insert or replace into vectors values (null, ?, ?, ?, ?, ?, ?, ?)",
                 (sha256, asked, sizes, numbers, phash, _json(entry.slices), _json(entry.measures)),
             )
+            self._added += 1
+            if self._added % _ENTRIES_BETWEEN == 0:
+                _thin_out(self._connection, self._max_bytes)
 
 
 def _shape(connection: sqlite3.Connection) -> None:
@@ -95,6 +106,26 @@ def _shape(connection: sqlite3.Connection) -> None:
             connection.execute("drop table if exists vectors")
             connection.execute(_TABLE)
             connection.execute(f"pragma user_version = {_SHAPE}")
+
+
+def _thin_out(connection: sqlite3.Connection, max_bytes: int) -> None:
+    """Delete the oldest entries, an eighth at a time, until the rest fits. What they took is used again."""
+    while _used(connection) > max_bytes:
+        (count,) = connection.execute("select count(*) from vectors").fetchone()
+        if not count:
+            return
+        connection.execute(
+            "delete from vectors where number in (select number from vectors order by number limit ?)",
+            (count // 8 + 1,),
+        )
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    pages, free, size = (
+        int(connection.execute(f"pragma {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
 
 
 def _json(values: Mapping[str, str] | Mapping[str, float]) -> str:

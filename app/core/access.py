@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 Scope = Literal["analyze", "index", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -100,4 +100,4 @@ def _parsed(entry: str) -> ApiKey:
         raise ValueError(f"an entry is not of the form {_FORM}")
     name, scopes, digest = parts
     # What the scopes really are is checked by the key.
-    return ApiKey(name, frozenset(scopes.split("+")), digest.lower())  # type: ignore[arg-type]
+    return ApiKey(name, cast("frozenset[Scope]", frozenset(scopes.split("+"))), digest.lower())

@@ -8,6 +8,7 @@ from app.core.artifacts import Data, Vector
 from app.core.drift import Health
 from app.core.operation import Ref
 from app.core.resource import Resource
+from app.core.target import FaceContext
 
 
 def embedding_need(number: int) -> str:
@@ -27,6 +28,15 @@ class Classifier(Resource, Protocol):
     @property
     def target(self) -> str:
         """The region on whose vectors it was trained."""
+
+    @property
+    def face_context(self) -> FaceContext:
+        """Where the prominent faces of its training were looked for; of other targets it says nothing."""
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        """Of its embedding operations those of which nobody knows in which space the vectors of the training
+        lay."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -94,6 +104,8 @@ class ClassifierFacts(Data):
     """When it was trained."""
     target: str
     """The region that it looks at."""
+    face_context: FaceContext | None
+    """Where a prominent face is looked for; null for other regions."""
     embeddings: tuple[EmbeddingFacts, ...]
     """What it reads of that region."""
     labels: tuple[str, ...]
@@ -132,6 +144,9 @@ class Classifiers(Protocol):
 
     def facts(self, collection: str) -> ClassifierFacts:
         """Raises as `find`."""
+
+    def problem(self, collection: str) -> str | None:
+        """Why the version that should serve does not, and an earlier one does."""
 
     def health(self, collection: str) -> Health | None:
         """Whether what it is asked has drifted from what it was trained on; None where nobody watches.

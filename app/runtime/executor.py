@@ -105,8 +105,8 @@ class Executor:
         Raises:
             Overloaded: it would not.
         """
-        own = self._outlook.own_seconds(plan, () if info is None else self.cached_nodes(plan, info))
-        self._outlook.check(own, seconds)
+        if self._outlook.is_busy:
+            self._outlook.check(plan, () if info is None else self.cached_nodes(plan, info), seconds)
 
     @asynccontextmanager
     async def _begun(

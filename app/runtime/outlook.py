@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core.errors import Overloaded
 from app.core.plan import Node, Plan
-from app.runtime.pool import Pool
+from app.runtime.pool import Pool, takes_a_lane
 
 # A part of the deadline is kept for what cannot be foreseen, so that what was taken is not late after all.
 USABLE_SHARE = 0.8
@@ -53,6 +53,11 @@ class Outlook:
             self._under_way.discard(progress)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._under_way)
+
+    @property
     def seconds(self) -> float:
         """In which the lanes will have done what is under way, at the times that its stages took lately.
 
@@ -66,31 +71,31 @@ class Outlook:
                 distinct[owner, node.work, behind] = self._pool.expected_ms(node)
         return self._over_lanes(sum(distinct.values()))
 
-    def own_seconds(self, plan: Plan, kept: Collection[str]) -> float:
-        """In which the lanes would do a plan, without the nodes whose results are kept."""
-        costs = (self._pool.expected_ms(node) for node in plan.nodes.values() if node.id not in kept)
-        return self._over_lanes(sum(costs))
-
-    def check(self, own_seconds: float, seconds_left: float) -> None:
-        """Refuse what would not be done in time behind what is under way.
+    def check(self, plan: Plan, kept: Collection[str], seconds_left: float) -> None:
+        """Refuse a plan that would not be done in time behind what is under way.
 
         Args:
-            own_seconds: as `own_seconds` tells.
-            seconds_left: until the deadline.
+            plan: of a request.
+            kept: the nodes whose results are kept.
+            seconds_left: until its deadline.
 
         Raises:
             Overloaded: it would not.
         """
+        new = [node for node in plan.nodes.values() if node.id not in kept and takes_a_lane(node.operation)]
         before = self.seconds
-        usable = seconds_left * USABLE_SHARE
-        if before == 0.0 or before + own_seconds <= usable:
+        if not new or before == 0.0:
             # One that is alone is tried, however long it takes: finished tasks are answered.
+            return
+        own = self._over_lanes(sum(map(self._pool.expected_ms, new)))
+        usable = seconds_left * USABLE_SHARE
+        if before + own <= usable:
             return
         raise Overloaded(
             f"The server has about {before:.1f} s of work before this request, which takes "
-            f"{own_seconds:.1f} s and has {seconds_left:.1f} s left; try again later, with fewer tasks or "
+            f"{own:.1f} s and has {seconds_left:.1f} s left; try again later, with fewer tasks or "
             "with a longer deadline.",
-            retry_after=min(_LONGEST_RETRY_AFTER, max(1, math.ceil(before + own_seconds - usable))),
+            retry_after=min(_LONGEST_RETRY_AFTER, max(1, math.ceil(before + own - usable))),
         )
 
     def _over_lanes(self, milliseconds: float) -> float:

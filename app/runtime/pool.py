@@ -35,6 +35,11 @@ Preferences = Mapping[str, Sequence[str]]
 """The engines that may serve an operation, by its type: the most preferred first."""
 
 
+def takes_a_lane(operation: Operation) -> bool:
+    """Whether it computes on the lanes, and not at once or beside them."""
+    return not (operation.inline or operation.expands or operation.uses is not None)
+
+
 class Pool:
     """Engines and compute lanes. Used from the event loop's thread only.
 
@@ -134,7 +139,7 @@ class Pool:
         """What an item of a node will take: the median of the last ones, or before the first what its engine
         declares. What takes no lane takes nothing."""
         operation = node.operation
-        if operation.inline or operation.expands or operation.uses is not None:
+        if not takes_a_lane(operation):
             return 0.0
         if self.refusal(node) is not None:
             return 0.0

@@ -19,6 +19,7 @@ from classifiers.shelf import Shelf, version_name
 from classifiers.sources.labels import NEGATIVE, POSITIVE
 from classifiers.split import Seen
 
+_UNKNOWN_SPACE = "not known: nothing tells whether the embeddings here are those on which it was trained"
 # As `predict` decides.
 _THRESHOLD = ThresholdCard(value=0.5, aim="as image_embed", met=True)
 
@@ -27,7 +28,8 @@ _THRESHOLD = ThresholdCard(value=0.5, aim="as image_embed", met=True)
 class Converted:
     """What became of a classifier.
 
-    `is_new` is False where the same file had been converted before; `serves` is what serves now.
+    `is_new` is False where the same file had been converted before, for the same spaces; `serves` is what
+    serves now.
     """
 
     version: str
@@ -48,7 +50,7 @@ def convert(found: Found, shelf: Shelf, *, clock: Callable[[], datetime] = _now)
     name = found.collection
     with shelf.training(name):
         for stored in shelf.stored(name):
-            if stored.card is not None and stored.card.settings.get("sha256") == found.sha256:
+            if stored.card is not None and _is_of(stored.card, found):
                 return Converted(stored.version, False, shelf.best(name))
         width = len(found.weights)
         line = Network(np.zeros(width), np.ones(width), ((found.weights[:, None], found.bias),))
@@ -58,6 +60,10 @@ def convert(found: Found, shelf: Shelf, *, clock: Callable[[], datetime] = _now)
         shelf.store(card, arrays, Seen.of([]), _page(card))
         shelf.promote(name, card.version, card.model.reason, instead_of=None, at=at)
         return Converted(card.version, True, shelf.best(name))
+
+
+def _is_of(card: Card, found: Found) -> bool:
+    return (card.settings.get("sha256"), card.spaces) == (found.sha256, found.spaces)
 
 
 def _card(found: Found, version: str, at: datetime) -> Card:
@@ -72,7 +78,7 @@ def _card(found: Found, version: str, at: datetime) -> Card:
             EmbeddingCard.model_validate({"operation": one.operation, "params": dict(one.params)})
             for one in found.embeddings
         ),
-        spaces=(None,) * len(found.embeddings),
+        spaces=found.spaces,
         dimensions=found.dimensions,
         labels=(NEGATIVE, POSITIVE),
         positive=POSITIVE,
@@ -98,7 +104,7 @@ def _page(card: Card) -> str:
         "From": f"{card.settings['converted_from']}, SHA-256 {card.settings['sha256']}",
         "Written by": f"scikit-learn {card.software.get('scikit-learn', 'of an unknown version')}",
         "Quality": "Not judged: on which photos it was trained is not known, so no test would be fair.",
-        "Space": "Not known: nothing tells whether the embeddings here are those on which it was trained.",
+        "Space": " + ".join(space or _UNKNOWN_SPACE for space in card.spaces),
     }
     rows = "".join(f"<dt>{name}</dt><dd>{shown(text)}</dd>" for name, text in told.items())
     title = f"{shown(card.collection)}: converted from image_embed"

@@ -7,7 +7,7 @@ tells what that one reads.
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from classifiers.legacy.compression import MAX_BYTES
 from classifiers.legacy.pickles import LegacyModel, PickleRefused, read
 from classifiers.rows import Embedding, SourceError
 from classifiers.sources.fields import Fields, OperationName
+from classifiers.sources.image_embed import other_vectors
 from classifiers.sources.targets import target_named
 from classifiers.stored import BEST
 
@@ -69,7 +70,8 @@ class Listed:
 class Found:
     """A classifier that can be converted, read wholly.
 
-    `names` are all that its pickle names; `weights` [d] and `bias` [1] give the log-odds of true.
+    `spaces` are those of the vectors that it reads, where somebody tells them. `names` are all that its
+    pickle names; `weights` [d] and `bias` [1] give the log-odds of true.
     """
 
     collection: str
@@ -78,6 +80,7 @@ class Found:
     sha256: str
     target: str
     embeddings: tuple[Embedding, ...]
+    spaces: tuple[str | None, ...]
     dimensions: tuple[int, ...]
     names: tuple[str, ...]
     weights: Floats
@@ -105,17 +108,26 @@ def listed(path: Path) -> list[Listed]:
     return [Listed(path.parent, told and told[1], Entry(model_file=path.name))]
 
 
-def opened(classifier: Listed, *, embeddings: Sequence[Embedding] = (), target: str | None = None) -> Found:
+def opened(
+    classifier: Listed,
+    *,
+    embeddings: Sequence[Embedding] = (),
+    target: str | None = None,
+    spaces: Mapping[str, str] | None = None,
+) -> Found:
     """Read a classifier; nothing of its file is run.
 
     Args:
         classifier: which one.
         embeddings: what it reads, where its folder does not tell.
         target: of which region, where its folder does not tell.
+        spaces: of which spaces its vectors are, by operation; no folder tells.
 
     Raises:
-        ConversionRefused: it is none, or too little is known of it.
+        ConversionRefused: it is none, or too little is known of it, or it reads other vectors than those that
+            are made here.
     """
+    spaces = spaces or {}
     entry = classifier.entry
     if not classifier.collection:
         raise ConversionRefused("nothing tells of which collection it is: give --collection")
@@ -127,6 +139,9 @@ def opened(classifier: Listed, *, embeddings: Sequence[Embedding] = (), target: 
     target = _target(entry) or target
     if target is None:
         raise ConversionRefused("nothing tells which region it looks at: give --target")
+    differing = other_vectors([embedding.operation for embedding in embeddings], spaces)
+    if differing is not None:
+        raise ConversionRefused(differing)
     file = classifier.folder / entry.model_file
     if not file.is_file():
         raise ConversionRefused("there is no such file")
@@ -151,6 +166,7 @@ def opened(classifier: Listed, *, embeddings: Sequence[Embedding] = (), target: 
         sha256=hashlib.sha256(data).hexdigest(),
         target=target,
         embeddings=tuple(embeddings),
+        spaces=tuple(spaces.get(embedding.operation) for embedding in embeddings),
         dimensions=_dimensions(embeddings, len(weights)),
         names=model.names,
         weights=weights,

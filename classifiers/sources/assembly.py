@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from app.core.target import FaceContext
 from app.core.wording import quoted, shortened
-from classifiers.rows import Embedding, Row, SourceError, TrainingSet, Values
+from classifiers.rows import DEFAULT_FACE_CONTEXT, Embedding, Row, SourceError, TrainingSet, Values
 from classifiers.sources.labels import Label, named
 
 
@@ -35,7 +36,12 @@ class Assembly:
         name: of the collection.
         target: which region the vectors are of.
         embeddings: what made them.
-        spaces: those that every row must have, where they are known.
+        spaces: those that the settings of the source tell, where they do.
+        stated: those that the user tells, by operation.
+        face_context: where a prominent face was looked for.
+
+    Raises:
+        SourceError: the settings and the user tell two spaces of one embedding.
     """
 
     def __init__(
@@ -44,12 +50,19 @@ class Assembly:
         target: str,
         embeddings: Sequence[Embedding],
         spaces: Sequence[str | None] = (),
+        *,
+        stated: Mapping[str, str] | None = None,
+        face_context: FaceContext = DEFAULT_FACE_CONTEXT,
     ) -> None:
         self.name = name
         self._target = target
         self._embeddings = tuple(embeddings)
-        self._spaces = list(spaces) or [None] * len(embeddings)
-        self._space_places = ["its settings"] * len(embeddings)
+        self._face_context = face_context
+        self._spaces = [(stated or {}).get(embedding.operation) for embedding in embeddings]
+        self._space_places = ["--space"] * len(embeddings)
+        for number, space in enumerate(spaces):
+            if space is not None:
+                self._check_space(number, "its settings", space)
         # Of the first vector of each embedding: its place and dimensions.
         self._shapes: list[tuple[str, int] | None] = [None] * len(embeddings)
         self._lacking = [0] * len(embeddings)
@@ -72,16 +85,17 @@ class Assembly:
             self._found.append(row)
 
     def training_set(self, notes: Sequence[str] = ()) -> TrainingSet:
-        """The rows that are complete.
+        """The rows that are complete, and contradict no other one.
 
         Raises:
             SourceError: there is none, or the labels do not fit together.
         """
-        notes = (*notes, *self._told_lacking())
-        if not self._found:
+        names, labels, positive = named([(row.place, row.label) for row in self._found])
+        contradicting = _contradicting(self._found, names)
+        notes = (*notes, *self._told_lacking(), *_told_contradicting(self._found, contradicting))
+        if len(contradicting) == len(self._found):
             reason = "".join(f" {note}" for note in notes)
             raise SourceError(f"Collection '{shortened(self.name)}' has no rows.{reason}")
-        names, labels, positive = named([(row.place, row.label) for row in self._found])
         rows = tuple(
             Row(
                 row.photo_id,
@@ -91,7 +105,8 @@ class Assembly:
                 row.slices,
                 row.measures,
             )
-            for row, name in zip(self._found, names, strict=True)
+            for number, (row, name) in enumerate(zip(self._found, names, strict=True))
+            if number not in contradicting
         )
         return TrainingSet(
             self.name,
@@ -102,6 +117,7 @@ class Assembly:
             rows,
             positive,
             notes,
+            self._face_context,
         )
 
     def _check_dimensions(self, number: int, place: str, dimensions: int) -> None:
@@ -129,6 +145,38 @@ class Assembly:
             for embedding, lacking in zip(self._embeddings, self._lacking, strict=True)
             if lacking
         ]
+
+
+def _contradicting(found: Sequence[Found], names: Sequence[str]) -> dict[int, int]:
+    """The numbers of rows of one photo with the same vectors and several labels, each with that of another
+    such row. Nothing tells which label is right, and nothing could learn both.
+    """
+    of_photo: dict[str, list[int]] = {}
+    for number, row in enumerate(found):
+        of_photo.setdefault(row.photo_id, []).append(number)
+    contradicting: dict[int, int] = {}
+    for numbers in of_photo.values():
+        if len({names[number] for number in numbers}) < 2:
+            continue
+        alike: dict[bytes, list[int]] = {}
+        for number in numbers:
+            vectors = b"".join(vector.tobytes() for vector in found[number].vectors if vector is not None)
+            alike.setdefault(vectors, []).append(number)
+        for same in alike.values():
+            other = next((one for one in same if names[one] != names[same[0]]), None)
+            if other is not None:
+                contradicting |= {one: other if one == same[0] else same[0] for one in same}
+    return contradicting
+
+
+def _told_contradicting(found: Sequence[Found], contradicting: Mapping[int, int]) -> list[str]:
+    if not contradicting:
+        return []
+    one, other = next(iter(contradicting.items()))
+    return [
+        f"Left out, of one photo with the same vectors and several labels: "
+        f"{counted(len(contradicting), 'row')}, such as {found[one].place} and {found[other].place}."
+    ]
 
 
 def vector_of(numbers: Sequence[float], place: str) -> Values:

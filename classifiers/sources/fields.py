@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PlainValidator, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+)
 
 from app.core.wording import explain
 from classifiers.rows import Embedding, SourceError
@@ -12,6 +20,15 @@ from classifiers.sources.labels import Label
 # As the names of operations are.
 OPERATION_NAME = r"^[a-z][a-z0-9_]*$"
 _HEX_DIGITS_OF_64_BITS = 16
+# Params that a server sets itself when it asks a head: what was trained with others would be asked wrongly.
+_NOT_OF_ONE_EMBEDDING = {
+    "target": "all embeddings look at one region: give --target, or `target` beside `embeddings` in a file",
+    "face_context": "all embeddings look at one face: give --face-context, or `face_context` beside "
+    "`embeddings` in a file",
+    "on_missing": "images without the region are left out where it is a face, and taken whole where it is a "
+    "person; leave it out",
+    "crop_format": "training shows no crops; leave it out",
+}
 
 
 class Fields(BaseModel):
@@ -77,12 +94,20 @@ class MeasureFields(Fields):
 
 
 class EmbeddingFields(Fields):
-    """An operation, with params that are not at their defaults."""
+    """An operation, with params that are not at their defaults and do not choose the region."""
 
     model_config = ConfigDict(extra="forbid")
 
     operation: OperationName
     params: dict[str, Any] = {}
+
+    @field_validator("params")
+    @classmethod
+    def _leave_the_region(cls, params: dict[str, Any]) -> dict[str, Any]:
+        for name, remedy in _NOT_OF_ONE_EMBEDDING.items():
+            if name in params:
+                raise ValueError(f"{name} is no param of one embedding: {remedy}")
+        return params
 
     def embedding(self) -> Embedding:
         return Embedding(self.operation, self.params)

@@ -4,7 +4,7 @@
 the rows of one. Answers are JSON, or pages of HTML that show it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar
 from urllib.parse import quote
@@ -12,13 +12,15 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from app.core.target import FaceContext
 from app.core.wording import quoted, shortened
 from classifiers.rows import Embedding, SourceError, TrainingSet, Values
 from classifiers.sources.assembly import Assembly, Found, vector_of
 from classifiers.sources.download import Downloads, is_web_address, shown
 from classifiers.sources.fields import AnyLabel, Fields, Name, Numbers, OperationName, wrong_fields
+from classifiers.sources.image_embed import other_vectors
 from classifiers.sources.page import json_in
-from classifiers.sources.targets import target_named
+from classifiers.sources.targets import face_context_of, target_named
 
 T = TypeVar("T")
 
@@ -59,6 +61,8 @@ class HttpSource:
             default.
         target: which region they are of; the collection's own by default.
         downloads: how answers come here.
+        face_context: where their prominent faces were looked for.
+        spaces: of which spaces the vectors are, by operation; the answers do not tell.
 
     Raises:
         SourceError: the URL is none.
@@ -70,6 +74,9 @@ class HttpSource:
         embeddings: Sequence[Embedding] = (),
         target: str | None = None,
         downloads: Downloads | None = None,
+        *,
+        face_context: FaceContext | None = None,
+        spaces: Mapping[str, str] | None = None,
     ) -> None:
         try:
             base = httpx.URL(url)
@@ -81,6 +88,8 @@ class HttpSource:
         self._embeddings = tuple(embeddings)
         self._target = target
         self._downloads = downloads or Downloads()
+        self._face_context = face_context
+        self._spaces = spaces or {}
 
     def close(self) -> None:
         self._downloads.close()
@@ -89,7 +98,11 @@ class HttpSource:
         return [collection.id for collection in self._listed]
 
     def training_set(self, name: str) -> TrainingSet:
-        """The rows of a collection, by its id or its name."""
+        """The rows of a collection, by its id or its name.
+
+        Raises:
+            SourceError: also where the vectors are others than those that are made here.
+        """
         collection = self._collection(name)
         focus = collection.collection_focus or _Focus()
         embeddings = self._embeddings
@@ -103,7 +116,16 @@ class HttpSource:
                 raise _without(collection, "derivative_type_name", "--target")
             place = f"{collection.told}: collection_focus.derivative_type_name"
             target = target_named(focus.derivative_type_name, place)
-        assembly = Assembly(collection.id, target, embeddings)
+        differing = other_vectors([embedding.operation for embedding in embeddings], self._spaces)
+        if differing is not None:
+            raise SourceError(f"{collection.told}: {differing}.")
+        assembly = Assembly(
+            collection.id,
+            target,
+            embeddings,
+            stated=self._spaces,
+            face_context=face_context_of(target, self._face_context),
+        )
         tables = [list(self._rows(collection, embedding)) for embedding in embeddings]
         for row in tables[0] if len(tables) == 1 else _joined(tables):
             assembly.add(row)

@@ -2,17 +2,18 @@
 
 import re
 
+from app.core.target import FaceContext
 from app.core.wording import quoted
-from classifiers.rows import SourceError
+from classifiers.regions import PROMINENT_FACE, TARGETS, WHOLE_IMAGE
+from classifiers.rows import DEFAULT_FACE_CONTEXT, SourceError
 
-WHOLE_IMAGE = "whole_image"
-TARGETS = (WHOLE_IMAGE, "prominent_person", "prominent_face")
+__all__ = ["PROMINENT_FACE", "TARGETS", "WHOLE_IMAGE", "face_context_of", "target_named"]
 
 _SPELLINGS = {
     **{target: target for target in TARGETS},
     **dict.fromkeys(("whole", "image", "full", "full_image", "original"), WHOLE_IMAGE),
     **dict.fromkeys(("person", "body"), "prominent_person"),
-    "face": "prominent_face",
+    "face": PROMINENT_FACE,
 }
 
 
@@ -26,3 +27,8 @@ def target_named(name: str, place: str) -> str:
     if target is None:
         raise SourceError(f"{place}: is {quoted(name)}, and must be one of {', '.join(TARGETS)}.")
     return target
+
+
+def face_context_of(target: str, stated: FaceContext | None) -> FaceContext:
+    """Where the faces of a target are looked for: as is stated, if it is of faces at all."""
+    return stated if stated is not None and target == PROMINENT_FACE else DEFAULT_FACE_CONTEXT

@@ -92,6 +92,16 @@ def test_one_that_cannot_be_read_is_listed_with_its_problem(wire, shelf):
     assert str(shelf.folder) not in response.text
 
 
+def test_where_an_earlier_version_goes_on_serving_the_list_says_so(wire, shelf):
+    first = put_head(shelf, "a", seed=1)
+    assert classified(wire, "a")["data"]["version"] == first.version
+    second = put_head(shelf, "a", seed=2)
+    (shelf.folder / "a" / second.version / "head.npz").write_bytes(b"no head")
+    (listed,) = wire.get("/classifiers/").json()["classifiers"]
+    assert listed["classifier"]["version"] == first.version
+    assert f"{first.version} goes on serving" in listed["problem"]
+
+
 def test_a_damaged_list_is_told_and_blocks_nothing_else(wire, shelf):
     put_head(shelf, "a")
     (shelf.folder / "best_models.json").write_bytes(b"[")

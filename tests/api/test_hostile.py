@@ -1104,7 +1104,7 @@ def test_a_refusal_is_json_also_where_a_drawing_was_asked_for(client):
         ("Range", "bytes=0-18446744073709551615"),
         ("If-None-Match", "*"),
         ("Expect", "100-continue"),
-        ("Origin", "null"),
+        ("Origin", "http://testserver.local"),
         ("Referer", "javascript:alert(1)"),
         ("User-Agent", "() { :; }; /bin/true"),
         ("Accept-Encoding", "gzip;q=x, br;q=nan, " * 1000),
@@ -1118,6 +1118,13 @@ def test_odd_headers_change_nothing(client, name, value):
     content = json.dumps({"tasks": [TASK]}).encode()
     plan = judged(client.post("/plan/", content=content, headers=headers), 200)
     assert [task["operation_id"] for task in plan["tasks"]] == ["t"]
+
+
+@pytest.mark.parametrize("origin", ["null", "http://evil.test", "x" * 5000])
+def test_pages_of_other_sites_are_refused(client, origin):
+    content = json.dumps({"tasks": [TASK]}).encode()
+    refused = judged(client.post("/plan/", content=content, headers={"Origin": origin}), 403)
+    assert "may not use this server" in refused["detail"]
 
 
 def test_no_answer_names_other_sites_as_trusted(client):

@@ -47,9 +47,9 @@ def dumped(model: object, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def only(folder: Path) -> Found:
+def only(folder: Path, **stated: Any) -> Found:
     (each,) = listed(folder)
-    return opened(each)
+    return opened(each, **stated)
 
 
 class TestConversion:
@@ -66,11 +66,14 @@ class TestConversion:
     def test_probabilities_are_those_of_the_original(self, tmp_path, shelf, embedding, lengths):
         width = sum(lengths)
         model = fitted(width)
-        found = only(put(tmp_path / "old", {"7": entry(7, embedding, width)}, {FILE_7: model}))
-        convert(found, shelf)
+        folder = put(tmp_path / "old", {"7": entry(7, embedding, width)}, {FILE_7: model})
+        # Whose vectors here are other ones than image_embed's is refused without a space.
+        spaces = {name: f"{name}/1" for name in embedding.split("+") if name != CLIP}
+        convert(only(folder, spaces=spaces), shelf)
         head = shelf.current("7")
         assert head is not None
         assert head.card.dimensions == lengths
+        assert head.card.spaces == tuple(spaces.get(name) for name in embedding.split("+"))
         assert [one.operation for one in head.card.embeddings] == embedding.split("+")
         vectors, _ = drawn(width, seed=1, rows=200)
         # Some that are far from all that it was trained on, too.
@@ -97,6 +100,7 @@ class TestConversion:
             "met": True,
             "precision": None,
             "recall": None,
+            "least_precision": None,
         }
         assert card.model.kind == "logistic_regression"
         assert card.model.reason == f"converted from {FILE_7} of image_embed"
@@ -113,6 +117,27 @@ class TestConversion:
         assert not len(shelf.seen("7", converted.version).digests)
         page = (shelf.folder / "7" / converted.version / "report.html").read_text()
         assert found.sha256 in page
+
+    @pytest.mark.parametrize("operation", ["embed_dino_v2", "embed_dino_v3_patch"])
+    def test_what_image_embed_makes_otherwise_is_refused(self, tmp_path, operation):
+        for embedding in (operation, f"{CLIP}+{operation}"):
+            folder = put(tmp_path / "old", {"7": entry(7, embedding, None)}, {FILE_7: fitted()})
+            with pytest.raises(ConversionRefused) as caught:
+                only(folder, spaces={CLIP: "clip"})
+            assert f"{operation} of image_embed makes other vectors than here" in str(caught.value)
+            assert f"--space {operation}=SPACE" in str(caught.value)
+
+    def test_a_space_that_is_told_later_makes_another_version(self, tmp_path, shelf):
+        folder = put(tmp_path / "old", {"7": entry()}, {FILE_7: fitted()})
+        first = convert(only(folder), shelf)
+        page = shelf.folder / "7" / first.version / "report.html"
+        assert "not known: nothing tells whether" in page.read_text()
+        second = convert(only(folder, spaces={CLIP: "clip/1"}), shelf)
+        assert second.is_new
+        assert second.serves == first.version
+        assert shelf.load("7", second.version).card.spaces == ("clip/1",)
+        page = shelf.folder / "7" / second.version / "report.html"
+        assert "<dd>clip/1</dd>" in page.read_text()
 
     def test_a_file_is_converted_once(self, tmp_path, shelf):
         found = only(put(tmp_path / "old", {"7": entry()}, {FILE_7: fitted()}))
@@ -147,8 +172,11 @@ class TestConversion:
         assert summary.promoted
         assert f"{old} cannot be compared (it was trained elsewhere" in summary.reason
         assert shelf.rollback("7") == old
-        again = run_training(rows, shelf, TrainingSettings(challengers=(), rounds=100))
-        assert again.current != old
+        # A person chose it over what was trained: only a person decides otherwise.
+        for more in (rows, replace(two_labels(500, gap=3.0), name="7", spaces=(None,))):
+            again = run_training(more, shelf, TrainingSettings(challengers=(), rounds=100))
+            assert again.current == old
+            assert f"{old} goes on serving, as it cannot be compared (it was trained" in again.reason
 
 
 class TestFiles:
@@ -460,8 +488,8 @@ class TestRefused:
             ({"embedding_type": "clip/../x"}, "no names of operations"),
             ({"embedding_type": f"{CLIP}+"}, "no names of operations"),
             ({"embedding_type": None}, "--embedding"),
-            ({"embedding_type": f"{CLIP}+embed_dino_v2"}, "make 1280"),
-            ({"embedding_type": "embed_dino_v2"}, "make 768"),
+            ({"embedding_type": f"{CLIP}+embed_dino_v3"}, "make 1536"),
+            ({"embedding_type": "embed_dino_v3"}, "make 1024"),
             ({"embedding_type": f"{CLIP}+embed_mine"}, "nothing tells how"),
             ({"dimensionality": 513}, "says 513"),
         ],

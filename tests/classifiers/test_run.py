@@ -1,7 +1,10 @@
 """Whole runs: split, trained, judged, stored, promoted and told."""
 
+import errno
+import itertools
 import json
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -13,13 +16,14 @@ from pydantic import ValidationError
 
 from classifiers import run as running
 from classifiers.card import Card, SampleCard
+from classifiers.durable import read_bounded
 from classifiers.head import stacked
 from classifiers.plots import Range, shown
 from classifiers.rows import Embedding, Row, TrainingSet
 from classifiers.run import RunSummary, TrainingRefused, TrainingSettings, run_training
 from classifiers.shelf import Shelf
 from classifiers.split import drawn_side, photo_digest
-from classifiers.threshold import LeastPrecision
+from classifiers.threshold import LeastCost, LeastPrecision
 from classifiers.watch import Watch
 from tests.classifiers.sets import digits, of_rows, two_labels
 
@@ -33,7 +37,8 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 def run(shelf: Shelf, rows: TrainingSet, hour: int = 0, settings: TrainingSettings = QUICK) -> RunSummary:
-    return run_training(rows, shelf, settings, clock=lambda: BEGIN + timedelta(hours=hour))
+    at = BEGIN + timedelta(hours=hour)
+    return run_training(rows, shelf, settings, clock=lambda: at, stopwatch=lambda: 0.0)
 
 
 def grown(*counts: int, gap: float = 1.5) -> TrainingSet:
@@ -178,6 +183,7 @@ def test_what_a_person_did_meanwhile_stays(shelf):
 
 INCOMPARABLE = {
     "target": ({"target": "prominent_face"}, "it is for the target 'whole_image'"),
+    "context": ({"face_context": "whole_image"}, "it looks for faces in the prominent person"),
     "embedding": ({"embeddings": (Embedding("embed_hog_hsv", {"size": 2}),)}, "it reads other embeddings"),
     "space": ({"spaces": ("other",)}, "it reads vectors of another space"),
     "positive": ({"positive": "negative"}, "it knows other labels"),
@@ -185,26 +191,119 @@ INCOMPARABLE = {
 
 
 @pytest.mark.parametrize(("change", "told"), INCOMPARABLE.values(), ids=INCOMPARABLE)
-def test_versions_that_cannot_be_compared_give_way(shelf, change, told):
+def test_what_cannot_be_compared_goes_on_serving(shelf, change, told):
     first = run(shelf, two_labels(), 0)
-    second = run(shelf, replace(two_labels(), **change), 1, QUICK.model_copy(update={"test": 0.2}))
-    assert second.promoted
-    assert f"{first.version} cannot be compared ({told})" in second.reason
+    other = replace(two_labels(gap=3.0), **change)
+    second = run(shelf, other, 1, QUICK.model_copy(update={"test": 0.2}))
+    assert not second.promoted
+    assert second.current == first.version
+    assert f"{first.version} goes on serving, as it cannot be compared ({told})" in second.reason
+    assert "promote it by name" in second.reason
+    assert shelf.promote("two", second.version)
+    # The first one is left out now, and no reason to keep those that can be judged from serving.
+    third = run(shelf, other, 2)
+    assert third.current == second.version
+    assert "it ranks first" in third.reason
 
 
-def test_a_version_of_another_aim_gives_way(shelf):
-    run(shelf, two_labels(600), 0)
-    second = run(shelf, two_labels(600), 1, QUICK.model_copy(update={"aim": LeastPrecision(precision=0.99)}))
-    assert second.promoted
-    assert "another aim: least cost" in second.reason
+def test_versions_of_different_aims_are_judged_by_the_same_rows(shelf):
+    rows = two_labels(600, gap=3.0)
+    precise = QUICK.model_copy(update={"aim": LeastPrecision(precision=0.8)})
+    first = run(shelf, two_labels(200, gap=1.0), 0)
+    better = run(shelf, rows, 1, precise)
+    assert better.promoted
+    assert better.reason.startswith("The new version serves: it ranks first")
+    assert f"The threshold of {first.version} is for least cost" in better.reason
+    assert f"that of {better.version} for a precision of at least 0.8" in better.reason
+    worse = run(shelf, spoiled(rows), 2)
+    assert worse.current == better.version
+    assert f"The threshold of {better.version} is for a precision" in worse.reason
 
 
-def test_a_version_that_cannot_be_read_gives_way(shelf):
+@pytest.mark.parametrize("name", ["head.npz", "card.json"])
+def test_a_version_that_can_serve_no_more_gives_way(shelf, name):
     first = run(shelf, two_labels(), 0)
-    (first.folder / "photos.npz").write_bytes(b"")
+    (first.folder / name).write_bytes(b"")
     second = run(shelf, two_labels(), 1)
     assert second.promoted
+    assert f"as {first.version} cannot be compared (Version {first.version} of 'two'" in second.reason
+
+
+def test_a_version_that_is_gone_gives_way(shelf):
+    first = run(shelf, two_labels(), 0)
+    shutil.rmtree(first.folder)
+    assert f"as {first.version} is gone" in run(shelf, two_labels(), 1).reason
+
+
+def test_what_can_serve_stays_where_its_photos_cannot_be_read(shelf):
+    first = run(shelf, two_labels(), 0)
+    (first.folder / "photos.npz").write_bytes(b"")
+    second = run(shelf, two_labels(600, gap=4.0), 1)
+    assert second.current == first.version
+    assert "what it was trained on is not known" in second.reason
     assert "photos.npz is not what was written" in second.reason
+
+
+def test_a_read_that_fails_once_dethrones_nothing(shelf, monkeypatch):
+    first = run(shelf, two_labels(), 0)
+
+    def full(path: Path, limit: int) -> bytes:
+        if path.name == "card.json":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read_bounded(path, limit)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("classifiers.shelf.read_bounded", full)
+        second = run(shelf, two_labels(600, gap=4.0), 1)
+    assert second.current == first.version
+    assert "Too many open files" in second.reason
+
+
+def test_what_was_rolled_back_is_not_put_back_when_it_is_trained_again(shelf):
+    good = two_labels(600, gap=3.0)
+    first, second = run(shelf, two_labels(200, gap=1.0), 0), run(shelf, good, 1)
+    assert second.promoted
+    assert shelf.rollback("two") == first.version
+    third = run(shelf, good, 2)
+    assert third.version != second.version
+    assert third.current == first.version
+    assert f"Version {third.version} does not serve: an equal one was withdrawn" in third.reason
+    # Nor by a later run, as an earlier version, nor after the withdrawn one was deleted.
+    fourth = run(shelf, good, 3)
+    for gone in (second, third):
+        shutil.rmtree(gone.folder)
+    shelf.pin("two", fourth.version)
+    fifth = run(shelf, good, 4)
+    assert (fourth.current, fifth.current) == (first.version, first.version)
+    # Another threshold is another version.
+    dear = QUICK.model_copy(update={"aim": LeastCost(false_positive=50.0)})
+    assert "withdrawn" not in run(shelf, good, 5, dear).reason
+    assert shelf.promote("two", fifth.version)
+    assert "withdrawn" not in run(shelf, good, 6).reason
+
+
+def test_what_is_no_better_than_guessing_is_not_put_in_service(shelf):
+    useless = run(shelf, two_labels(gap=0.0), 0)
+    assert (useless.promoted, useless.current) == (False, None)
+    assert re.search(r"balanced accuracy of 0\.\d+ \(.+\) is not surely above the 0\.500", useless.reason)
+    assert "Promote a version by name" in useless.reason
+    shelf.promote("two", useless.version)
+    again = run(shelf, two_labels(500, gap=0.0), 1)
+    assert again.current == useless.version
+    (useless.folder / "head.npz").write_bytes(b"")
+    assert run(shelf, two_labels(500, gap=0.0), 2).current == useless.version
+    assert run(shelf, two_labels(600, gap=2.0), 3).promoted
+
+
+def test_the_seconds_of_every_stage_are_told(shelf):
+    ticks = itertools.count()
+    summary = run_training(
+        two_labels(), shelf, QUICK, spent={"embedding images": 12.25}, stopwatch=lambda: float(next(ticks))
+    )
+    stages = ["reading earlier versions", "splitting", "training", "judging", "reporting", "storing"]
+    assert summary.seconds == {"embedding images": 12.25, **dict.fromkeys(stages, 1.0)}
+    told = "embedding images 12.2, reading earlier versions 1.0, splitting 1.0, training 1.0, judging 1.0"
+    assert told in summary.report.read_text()
 
 
 def test_labels_in_another_order_are_the_same_labels(shelf):
@@ -232,6 +331,7 @@ def test_a_refused_run_stores_nothing(shelf):
         run(shelf, two_labels(10))
     assert shelf.versions("two") == []
     assert shelf.best("two") is None
+    assert [path.name for path in shelf.folder.iterdir()] == [".lock"]
 
 
 def test_several_embeddings_are_read_side_by_side(shelf):
@@ -409,7 +509,7 @@ def test_everything_in_a_report_is_escaped(shelf):
 
 
 def test_a_report_tells_all(shelf):
-    run(shelf, grown(200), 0)
+    first = run(shelf, replace(grown(200), target="prominent_face"), 0)
     aim = LeastPrecision(precision=0.9)
     text = run(shelf, grown(200, 400, gap=0.8), 1, QUICK.model_copy(update={"aim": aim})).report.read_text()
     for heading in (
@@ -430,6 +530,12 @@ def test_a_report_tells_all(shelf):
         "does not compete",
     ):
         assert heading in text
+    assert f"{first.version} goes on serving, as it cannot be compared" in text
+    assert "as of the run; best_models.json tells what serves now" in text
+    assert "photos that no version compared here has seen" in text
+    figure = r"<td class=n>0\.\d{3}</td><td class=n>0\.\d{3} to [01]\.\d{3}</td><td><svg"
+    assert len(re.findall(figure, text[text.index("Bake-off") : text.index("Curves")])) == 2
+    assert not re.search(r"\b1 rows|no version has seen", text)
     assert re.search(r"two-\d-\d+</code></td><td>(positive|negative)", text)
     assert len(text) < 200_000
 

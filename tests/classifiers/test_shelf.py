@@ -1,20 +1,25 @@
 """Storage of versions: crashes, hostile files, and a server that reads meanwhile."""
 
+import errno
 import json
 import os
 import shutil
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from classifiers.current import RETRY_SECONDS, CurrentHeads
 from classifiers.durable import read_bounded
 from classifiers.head import Head
 from classifiers.rows import Row
 from classifiers.shelf import Shelf, ShelfBusy, ShelfError, folder_name, version_name
 from classifiers.split import Seen, photo_digest
+from classifiers.stored import are_equal
+from classifiers.training import TrainingRefused
 from tests.classifiers.test_head import batch, head
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -221,6 +226,54 @@ def test_broken_best_models_stop_nothing(shelf, text):
     assert Shelf(shelf.folder).current("cats") is None
 
 
+@pytest.mark.parametrize("name", ["best_models.json", "card.json", "head.npz"])
+def test_a_read_that_fails_once_is_tried_again(shelf, monkeypatch, caplog, name):
+    """Too many open files, say: the files do not change, and are fine a moment later."""
+    put(shelf, 1, serve=True)
+    now = [0.0]
+    fresh = CurrentHeads(shelf, clock=lambda: now[0])
+    served = CurrentHeads(shelf, clock=lambda: now[0])
+    assert answers(served.get("cats")) == expected(1)
+    put(shelf, 2, serve=True)
+    reads: list[str] = []
+
+    def full(path: Path, limit: int) -> bytes:
+        if path.name == name:
+            reads.append(name)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read_bounded(path, limit)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("classifiers.shelf.read_bounded", full)
+        for _ in range(3):
+            assert fresh.get("cats") is None
+            assert answers(served.get("cats")) == expected(1)
+        for heads in (fresh, served):
+            assert str(heads.problem("cats")).endswith("cannot be read just now (Too many open files).")
+        now[0] += RETRY_SECONDS
+        for _ in range(3):
+            assert answers(served.get("cats")) == expected(1)
+    # Not at every request, and told once each.
+    assert len(reads) == 3
+    assert len(caplog.records) == 2
+    assert answers(served.get("cats")) == expected(1)
+    now[0] += RETRY_SECONDS
+    for heads in (fresh, served):
+        assert answers(heads.get("cats")) == expected(2)
+        assert heads.problem("cats") is None
+
+
+def test_what_is_damaged_is_not_read_again_and_again(shelf, monkeypatch):
+    version = put(shelf, 1, serve=True)
+    damage_long(shelf.folder / "cats" / version)
+    now = [0.0]
+    heads = CurrentHeads(shelf, clock=lambda: now[0])
+    assert heads.get("cats") is None
+    monkeypatch.setattr("classifiers.shelf.read_bounded", None)
+    now[0] += 1e6
+    assert heads.get("cats") is None
+
+
 def test_what_is_taken_away_serves_no_more(shelf):
     put(shelf, 1, serve=True)
     assert shelf.current("cats") is not None
@@ -358,6 +411,74 @@ def test_a_broken_history_is_told(shelf):
     with pytest.raises(ShelfError, match="history of 'cats' cannot be read"):
         shelf.rollback("cats")
     assert shelf.best("cats") == version
+
+
+def test_a_switch_that_fails_changes_nothing(shelf):
+    first, second = put(shelf, 1, serve=True), put(shelf, 2)
+    (shelf.folder / "cats" / "history.json").write_text("{")
+    with pytest.raises(ShelfError, match="history of 'cats' cannot be read"):
+        shelf.promote("cats", second)
+    assert shelf.best("cats") == first
+
+
+def test_a_switch_that_cannot_be_written_down_says_that_it_was_made(shelf, monkeypatch):
+    first, second = put(shelf, 1, serve=True), put(shelf, 2)
+    real = os.replace
+
+    def full(source: str, target: Path) -> None:
+        if Path(target).name == "history.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(ShelfError, match=rf"Version {second} of 'cats' serves now, but: The history"):
+            shelf.promote("cats", second)
+    assert shelf.best("cats") == second
+    assert shelf.rollback("cats") == first
+
+
+def test_an_equal_version_is_withdrawn_with_the_one_that_was(shelf):
+    first, second = put(shelf, 1, serve=True), put(shelf, 2, serve=True)
+    assert shelf.rollback("cats") == first
+    twin = second.replace("20260101", "20260102")
+    assert shelf.history("cats").is_withdrawn(twin)
+    assert not shelf.history("cats").is_withdrawn(first)
+    shutil.rmtree(shelf.folder / "cats" / second)
+    shelf.pin("cats", first)
+    assert shelf.history("cats").is_withdrawn(twin)
+    made = head(seed=2)
+    with shelf.training("cats"):
+        shelf.store(
+            made.card.model_copy(update={"collection": "cats", "version": twin}), made.arrays, SEEN, ""
+        )
+    assert [one.withdrawn for one in shelf.stored("cats")] == [False, True]
+    assert shelf.promote("cats", twin)
+    assert shelf.history("cats").withdrawn == frozenset()
+    assert shelf.rollback("cats") == first
+
+
+def test_a_version_is_named_by_all_that_decides():
+    arrays = head(seed=1).arrays
+    names = [version_name(BEGIN, arrays, threshold) for threshold in (None, 0.5, 0.5, 0.6)]
+    assert [are_equal(names[1], name) for name in names] == [False, True, True, False]
+    assert are_equal(names[1], version_name(BEGIN + timedelta(days=1), arrays, 0.5))
+
+
+def test_training_of_which_nothing_comes_leaves_no_folder(shelf):
+    with suppress(TrainingRefused), shelf.training("cats"):
+        assert (shelf.folder / "cats").is_dir()
+        raise TrainingRefused
+    assert not (shelf.folder / "cats").exists()
+    with shelf.training("cats"):
+        (shelf.folder / "cats" / "watch.json").write_text("{}")
+    assert (shelf.folder / "cats" / "watch.json").exists()
+    with shelf.training("cats"), pytest.raises(ShelfBusy), Shelf(shelf.folder).training("cats"):
+        pass
+    put(shelf, 1)
+    with shelf.training("cats"):
+        pass
+    assert len(shelf.versions("cats")) == 1
 
 
 # Crashes

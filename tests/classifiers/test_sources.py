@@ -4,7 +4,9 @@ import email.utils
 import gzip
 import html
 import json
+import re
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from classifiers.sources.jsonl import JsonlSource
 from classifiers.sources.page import json_in
 from tests.classifiers.site import CLIP, FOCUS, Answer, Site, as_json, as_page, row
 
-DINO = "embed_dino_v2"
+DINO = "embed_dino_v3"
 
 
 @pytest.fixture
@@ -42,9 +44,16 @@ def waits() -> list[float]:
 def open_source(site: Site, waits: list[float]) -> Iterator[Callable[..., HttpSource]]:
     opened: list[HttpSource] = []
 
-    def open_source(*embeddings: str, url: str = "", target: str | None = None, **limits: Any) -> HttpSource:
+    def open_source(
+        *embeddings: str,
+        url: str = "",
+        target: str | None = None,
+        stated: Mapping[str, Any] | None = None,
+        **limits: Any,
+    ) -> HttpSource:
         downloads = Downloads(DownloadLimits(**limits), sleep=waits.append)
-        source = HttpSource(url or site.url, [Embedding(each) for each in embeddings], target, downloads)
+        asked = [Embedding(each) for each in embeddings]
+        source = HttpSource(url or site.url, asked, target, downloads, **(stated or {}))
         opened.append(source)
         return source
 
@@ -150,6 +159,32 @@ class TestHttp:
             f"Left out for want of {DINO}: 1 row.",
         )
 
+    @pytest.mark.parametrize(
+        ("operation", "why"),
+        [("embed_dino_v2", "another library than transformers"), ("embed_dino_v3_patch", "register tokens")],
+    )
+    def test_what_image_embed_makes_otherwise_is_refused(self, site, open_source, operation, why):
+        site.has(row(1, True, 1), focus={**FOCUS, "embedding_type_name": operation}, embedding=operation)
+        told = refusal(open_source())
+        assert f"{operation} of image_embed makes other vectors than here" in told
+        assert why in told
+        assert f"--space {operation}=SPACE" in told
+        # The other one is not what the user spoke of.
+        site.rows(row(1, True, 1))
+        assert why in refusal(open_source(CLIP, operation, stated={"spaces": {CLIP: "clip"}}))
+        found = open_source(stated={"spaces": {operation: "ours/1"}}).training_set("7")
+        assert found.spaces == ("ours/1",)
+
+    def test_what_the_user_says_of_the_vectors(self, site, open_source):
+        site.has(row(1, True, 1))
+        stated = {"spaces": {CLIP: "clip", DINO: "dino"}, "face_context": "whole_image"}
+        found = open_source(stated=stated).training_set("7")
+        assert (found.spaces, found.face_context) == (("clip",), "whole_image")
+        assert open_source().training_set("7").face_context == "prominent_person"
+        # Where a whole image is looked for faces is no part of what it is.
+        found = open_source(target="whole_image", stated=stated).training_set("7")
+        assert found.face_context == "prominent_person"
+
     def test_what_cannot_be_joined_is_refused(self, site, open_source):
         site.has(row(1, True, 1))
         site.rows(row(1, True, 1), row(1, True, 2), embedding=DINO)
@@ -157,6 +192,14 @@ class TestHttp:
         assert f'{DINO}: rows[1]: photo_id: "1" is also that of' in told
         site.rows(row(1, False, 1), embedding=DINO)
         assert "label: is false, and true in" in refusal(open_source(CLIP, DINO))
+
+    def test_rows_that_contradict_each_other_are_left_out(self, site, open_source):
+        site.has(row(1, True, 1), row(2, True, 2), row(1, False, 1))
+        found = open_source().training_set("7")
+        assert [each.photo_id for each in found.rows] == ["2"]
+        place = f"collection 7 ('boxy'), {CLIP}: rows"
+        (told,) = found.notes
+        assert told.endswith(f"several labels: 2 rows, such as {place}[0] and {place}[2].")
 
     def test_rows_without_a_vector_are_counted(self, site, open_source):
         site.has(
@@ -387,11 +430,12 @@ SETTINGS = {"target": "face", "embeddings": [CLIP], "spaces": ["clip-space"]}
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., JsonlSource]:
-    def write(*lines: object, embeddings: Any = (), target: str | None = None) -> JsonlSource:
+    def write(*lines: object, embeddings: Any = (), target: str | None = None, **stated: Any) -> JsonlSource:
         file = tmp_path / "rows.jsonl"
         texts = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
         file.write_bytes(b"\n".join(texts))
-        return JsonlSource(file, [Embedding(each) for each in embeddings], target)
+        asked = [each if isinstance(each, Embedding) else Embedding(each) for each in embeddings]
+        return JsonlSource(file, asked, target, **stated)
 
     return write
 
@@ -434,7 +478,7 @@ class TestJsonl:
         source = write(
             b"\xef\xbb\xbf" + json.dumps({"embeddings": embeddings}).encode(),
             {"photo_id": 1, "label": "cat", "embeddings": both, "collection": "pets"},
-            {"photo_id": 1, "label": "dog", "embeddings": both, "collection": "pets", "spaces": {DINO: "d"}},
+            {"photo_id": 5, "label": "dog", "embeddings": both, "collection": "pets", "spaces": {DINO: "d"}},
             {"photo_id": 2, "label": "dog", "embeddings": {DINO: [3]}, "collection": "pets"},
             {"photo_id": 3, "label": 1, "embeddings": {**both, DINO: None}, "collection": 15},
             {"photo_id": 4, "label": 0, "embeddings": both, "collection": 15},
@@ -447,6 +491,35 @@ class TestJsonl:
         assert pets.spaces == (None, "d")
         assert pets.notes == ("Left out for want of embed_clip: 1 row.",)
         assert (len(numbered.rows), numbered.positive) == (1, "positive")
+
+    def test_rows_that_contradict_each_other_are_left_out(self, write):
+        source = write(
+            SETTINGS,
+            row("a", True, 1, 2),
+            row("b", True, 3, 4),
+            row("a", "no", 1, 2),
+            row("a", 1, 1, 2),
+            # Another region of the photo, and another photo.
+            row("a", False, 1, 3),
+            row("c", False, 3, 4),
+            # The same twice is no contradiction.
+            row("b", "yes", 3, 4),
+        )
+        found = source.training_set("rows")
+        assert [(each.photo_id, each.label) for each in found.rows] == [
+            ("b", "positive"),
+            ("a", "negative"),
+            ("c", "negative"),
+            ("b", "positive"),
+        ]
+        assert found.notes == (
+            "Left out, of one photo with the same vectors and several labels: 3 rows, such as rows.jsonl "
+            "line 2 and rows.jsonl line 4.",
+        )
+
+    def test_where_all_rows_contradict_each_other_there_is_none(self, write):
+        told = refusal(write(SETTINGS, row(1, "cat", 1), row(1, "dog", 1)), "rows")
+        assert "has no rows. Left out, of one photo with the same vectors and several labels: 2 rows" in told
 
     def test_without_settings(self, write):
         named = {"photo_id": 1, "label": True, "embeddings": {DINO: [1]}}
@@ -515,6 +588,11 @@ class TestJsonl:
             ({"embeddings": []}, "embeddings: List should have at least 1 item"),
             ({"embeddings": ["Embed!"]}, "embeddings[0]"),
             ({"embeddings": [CLIP, CLIP]}, f"{CLIP} is there twice"),
+            ({"target": "face", "face_context": "left"}, "face_context: Input should be 'prominent_person'"),
+            *(
+                ({"embeddings": [{"operation": CLIP, "params": {name: "x"}}]}, f"{name} is no param of one")
+                for name in ("target", "face_context", "on_missing", "crop_format")
+            ),
             ({"embeddings": [CLIP], "spaces": ["a", "b"]}, "spaces: are 2, and there are 1 embeddings"),
             ({}, "nothing tells which operation"),
         ],
@@ -529,6 +607,70 @@ class TestJsonl:
             write(SETTINGS, row(1, True, 1), embeddings=[DINO]), "rows"
         )
         assert write(SETTINGS, row(1, True, 1), embeddings=[CLIP], target="prominent_face").collections()
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"target": "face"},
+            {
+                "embeddings": [{"operation": CLIP, "params": {"model": "ViT-B-16"}}, DINO],
+                "spaces": ["c", "d"],
+            },
+        ],
+    )
+    def test_of_several_embeddings_those_that_are_asked_for(self, write, settings):
+        lines = [
+            settings,
+            {"photo_id": 1, "label": 1, "embeddings": {CLIP: [1, 2], DINO: [3]}, "spaces": {CLIP: "c"}},
+            {"photo_id": 2, "label": 0, "embeddings": {CLIP: [1, 2], DINO: [4]}},
+            {"photo_id": 3, "label": 0, "embeddings": {CLIP: [1, 2]}},
+        ]
+        declared = "embeddings" in settings
+        found = write(*lines, embeddings=[DINO]).training_set("rows")
+        assert [[vector.tolist() for vector in each.vectors] for each in found.rows] == [[[3]], [[4]]]
+        assert (found.embeddings, found.spaces) == ((Embedding(DINO),), ("d" if declared else None,))
+        assert found.notes == (
+            f"Left aside, as --embedding names others: {CLIP}.",
+            f"Left out for want of {DINO}: 1 row.",
+        )
+        # In the order in which they are asked for, with the params that the file tells.
+        params = {"model": "ViT-B-16"} if declared else {}
+        found = write(*lines, embeddings=[DINO, CLIP]).training_set("rows")
+        assert found.embeddings == (Embedding(DINO), Embedding(CLIP, params))
+        assert found.spaces == ("d" if declared else None, "c")
+        assert [vector.tolist() for vector in found.rows[0].vectors] == [[3], [1, 2]]
+        assert found.notes == (f"Left out for want of {DINO}: 1 row.",)
+
+    def test_what_is_asked_for_and_not_there(self, write):
+        both = {"photo_id": 1, "label": True, "embeddings": {CLIP: [1], DINO: [1]}}
+        told = refusal(write(both, embeddings=["embed_clip"]), "rows")
+        assert f"names others: {CLIP}, {DINO}. Left out for want of embed_clip: 1 row." in told
+        two = {"embeddings": [CLIP, DINO]}
+        told = refusal(write(two, both, embeddings=["embed_clip"]), "rows")
+        assert f"are {CLIP}, {DINO}, and --embedding says otherwise: embed_clip." in told
+        told = refusal(write(two, both, embeddings=[Embedding(CLIP, {"model": "x"})]), "rows")
+        assert f'says otherwise: {CLIP} with the params {{"model":"x"}}.' in told
+        # Of which of the two a single vector is cannot be told.
+        told = refusal(write(two, row(1, True, 1), embeddings=[CLIP]), "rows")
+        assert "embedding: is one vector, and there are 2" in told
+
+    def test_what_the_user_says_of_the_vectors(self, write):
+        found = write({"target": "face"}, row(1, True, 1), embeddings=[CLIP], spaces={CLIP: "c"})
+        assert found.training_set("rows").spaces == ("c",)
+        assert "and --space of" in refusal(write(SETTINGS, row(1, True, 1), spaces={CLIP: "c"}), "rows")
+        spaced = {**row(1, True, 1), "space": "other"}
+        told = refusal(write(spaced, embeddings=[CLIP], spaces={CLIP: "c"}), "rows")
+        assert 'is of the space "other", and --space of "c"' in told
+
+    def test_where_faces_are_looked_for(self, write):
+        told = {**SETTINGS, "face_context": "whole_image"}
+        assert write(told, row(1, True, 1)).training_set("rows").face_context == "whole_image"
+        found = write(SETTINGS, row(1, True, 1), face_context="whole_image").training_set("rows")
+        assert found.face_context == "whole_image"
+        contradicting = write(told, row(1, True, 1), face_context="prominent_person")
+        assert "face_context: is whole_image, and --face-context prominent_person" in refusal(
+            contradicting, "rows"
+        )
 
     def test_one_vector_for_two_embeddings(self, write):
         two = {"embeddings": [CLIP, DINO]}
@@ -555,13 +697,15 @@ def embedded(sha256: str, *numbers: float) -> Embedded:
 
 class TestFolder:
     def source(
-        self, images: list[str], same: Mapping[str, str] | None = None
+        self, images: list[str], same: Mapping[str, str] | None = None, **stated: Any
     ) -> tuple[FolderSource, list[str]]:
         told: list[str] = []
 
         def embed(name: str, folder: Path, paths: Any) -> EmbeddedFiles:
             contents = {path: (same or {}).get(path, path) for path in paths}
-            done = EmbeddedFiles(("space",), {path: embedded(sha, 1) for path, sha in contents.items()})
+            done = EmbeddedFiles(
+                ("space",), {path: embedded(sha, zlib.crc32(sha.encode())) for path, sha in contents.items()}
+            )
             done.failed = 2
             return done
 
@@ -570,7 +714,8 @@ class TestFolder:
 
         embeddings = (Embedding("embed_hog_hsv"),)
         folder = Path("photos")
-        return FolderSource(folder, images, embeddings, "whole_image", embed=embed, tell=tell), told
+        source = FolderSource(folder, images, embeddings, "whole_image", embed=embed, tell=tell, **stated)
+        return source, told
 
     @pytest.mark.parametrize(
         ("images", "collections"),
@@ -633,3 +778,31 @@ class TestFolder:
             "positive/c.png: is the same file as negative/c.png; which class is it?",
             "positive/d.png: is the same file as negative/c.png; which class is it?",
         ]
+
+    @pytest.mark.parametrize("pattern", [r"photo\d+", r"(photo\d+)_crop", r"/?(?P<photo>photo\d+)_"])
+    def test_crops_of_one_photo_are_of_one_photo(self, pattern):
+        images = [
+            f"{class_}/more/photo{number}_crop{crop}.png"
+            for class_ in ("positive", "negative")
+            for number in "12"
+            for crop in "ab"
+        ]
+        source, _ = self.source([*images, "positive/alone.png"], group_by=re.compile(pattern))
+        found = source.training_set("photos")
+        # A photo may have crops of both classes.
+        assert sorted(each.photo_id for each in found.rows) == [
+            *["photo1"] * 4,
+            *["photo2"] * 4,
+            "positive/alone.png",
+        ]
+        assert found.notes[-1] == (
+            "Grouped by --group-by: 8 files of 2 photos; 1 file that it does not match, each a photo of its "
+            "own."
+        )
+
+    @pytest.mark.parametrize("pattern", ["x*", "(x)?", "never"])
+    def test_what_names_no_photo_leaves_each_file_one(self, pattern):
+        source, _ = self.source(["cat/a.png", "dog/b.png"], group_by=re.compile(pattern))
+        found = source.training_set("photos")
+        assert [each.photo_id for each in found.rows] == ["cat/a.png", "dog/b.png"]
+        assert "0 files of 0 photos; 2 files that it does not match" in found.notes[-1]

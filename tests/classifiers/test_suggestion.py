@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from classifiers.card import Card
+from classifiers.head import Calibration, Head, Network
 from classifiers.rows import Row
 from classifiers.split import Seen
-from classifiers.suggestion import Candidate, Shortlist, diverse, uncertainties
+from classifiers.suggestion import Candidate, Shortlist, diverse, uncertainties, uncertainties_of
 
 
 def binary(*positive: float) -> np.ndarray:
@@ -52,6 +54,100 @@ class TestUncertainties:
     def test_it_is_a_share(self, values, threshold):
         found = uncertainties(binary(*values), threshold, 1)
         assert ((found >= 0) & (found <= 1)).all()
+
+
+def head_of(
+    calibration: Calibration,
+    labels: Sequence[str] = ("no", "yes"),
+    positive: str | None = "yes",
+    threshold=0.5,
+) -> Head:
+    """Whose scores are the numbers of its vectors."""
+    scores = 1 if len(labels) == 2 else len(labels)
+    aim = {"value": threshold, "aim": "", "met": True}
+    method = "isotonic" if calibration.isotonic else "none" if calibration.platt is None else "platt"
+    card = Card.model_validate(
+        {
+            "collection": "c",
+            "version": "v",
+            "created": "2026-01-01T00:00:00Z",
+            "target": "whole_image",
+            "embeddings": [{"operation": "embed_hog_hsv"}],
+            "spaces": [None],
+            "dimensions": [scores],
+            "labels": labels,
+            "positive": positive,
+            "threshold": aim if positive else None,
+            "model": {"kind": "logistic_regression", "parameters": {}, "reason": ""},
+            "calibration": {"method": method, "losses": {}},
+            "data": {"digest": "", "rows": 0, "photos": 0, "groups": 0, "moved": 0, "sides": {}},
+            "seed": 0,
+        }
+    )
+    layer = (np.eye(scores), np.zeros(scores))
+    return Head(card, Network(np.zeros(scores), np.ones(scores), (layer,)), calibration)
+
+
+def steps(*knots: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([x for x, _ in knots]), np.array([y for _, y in knots])
+
+
+class TestUncertaintiesOfAHead:
+    SCORES = np.array([[-4.0], [-2.0], [-1.5], [-0.9], [0.5], [1.0], [2.5], [6.0]])
+
+    @pytest.mark.parametrize("calibration", [Calibration(), Calibration(platt=np.array([[2.0, -1.0]]))])
+    def test_probabilities_that_rise_with_the_scores_count(self, calibration):
+        head = head_of(calibration, threshold=0.3)
+        found = uncertainties_of(head, [self.SCORES])
+        assert found.tolist() == uncertainties(head.probabilities([self.SCORES]), 0.3, 1).tolist()
+
+    def test_what_one_step_makes_equal_is_ranked(self):
+        # As of two levels, with nothing between: that was chosen on few rows.
+        stepped = Calibration(isotonic=(steps((-1.0, 0.025), (1.0, 0.975)),))
+        head = head_of(stepped)
+        equal = uncertainties(head.probabilities([self.SCORES]), 0.5, 1)
+        assert len({round(each, 9) for each in equal.tolist()}) < 4
+        found = uncertainties_of(head, [self.SCORES])
+        assert len(set(found.tolist())) == len(found)
+        # The threshold is at the score 0.
+        assert np.argsort(-found).tolist() == np.argsort(np.abs(self.SCORES[:, 0])).tolist()
+
+    @pytest.mark.parametrize(
+        ("positive", "threshold"), [("yes", 0.5), ("yes", 0.15), ("yes", 0.2), ("no", 0.5), ("no", 0.85)]
+    )
+    def test_the_threshold_is_where_the_decision_changes(self, positive, threshold):
+        line = steps((-1.0, 0.1), (0.0, 0.2), (1.0, 0.2), (3.0, 0.8))
+        head = head_of(Calibration(isotonic=(line,)), positive=positive, threshold=threshold)
+        grid = np.linspace(-4, 4, 801)[:, None]
+        is_in = head.probabilities([grid])[:, head.card.labels.index(positive)] >= threshold
+        (change,) = np.flatnonzero(np.diff(is_in))
+        found = uncertainties_of(head, [grid])
+        assert int(np.argmax(found)) in (change, change + 1)
+        assert (np.diff(found[: change + 1]) > 0).all()
+        assert (np.diff(found[change + 1 :]) < 0).all()
+
+    @pytest.mark.parametrize(("threshold", "nearest"), [(0.05, 0), (0.95, -1)])
+    def test_where_no_decision_changes_the_end_of_the_line_is_nearest(self, threshold, nearest):
+        head = head_of(Calibration(isotonic=(steps((-1.0, 0.1), (1.0, 0.9)),)), threshold=threshold)
+        found = uncertainties_of(head, [np.array([[-1.0], [0.0], [1.0]])])
+        assert found[nearest] == max(found) == pytest.approx(1.0)
+        assert len(set(found.tolist())) == 3
+
+    def test_of_two_classes_it_is_where_the_better_one_changes(self):
+        head = head_of(Calibration(isotonic=(steps((-1.0, 0.2), (3.0, 0.6)),)), positive=None)
+        assert uncertainties_of(head, [np.array([[2.0]])]) == pytest.approx(1.0)
+
+    def test_of_more_classes_too_what_is_equal_is_ranked(self):
+        line = steps((-2.0, 0.1), (2.0, 0.9))
+        head = head_of(Calibration(isotonic=(line,) * 3), ("a", "b", "c"), None)
+        scores = np.array([[9.0, 4.0, 0.0], [9.0, 5.0, 0.0], [9.0, 6.0, 0.0]])
+        equal = uncertainties(head.probabilities([scores]))
+        assert np.ptp(equal) == pytest.approx(0.0)
+        assert np.argsort(-uncertainties_of(head, [scores])).tolist() == [2, 1, 0]
+
+    def test_nothing_has_none(self):
+        head = head_of(Calibration(isotonic=(steps((-1.0, 0.2), (3.0, 0.6)),)))
+        assert uncertainties_of(head, [np.zeros((0, 1))]).tolist() == []
 
 
 def turned(*degrees: float) -> list[np.ndarray]:

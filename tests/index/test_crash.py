@@ -29,7 +29,7 @@ DIMENSIONS = 16
 
 def vector_of(version: int) -> list[float]:
     """One that no other version has, so that a half replaced item would be seen."""
-    return np.random.default_rng(version).standard_normal(DIMENSIONS).round(3).tolist()  # type: ignore[no-any-return]
+    return np.random.default_rng(version).standard_normal(DIMENSIONS).round(3).tolist()
 
 
 class Acknowledged:
@@ -98,14 +98,14 @@ def write(url: str, number: int, acknowledged: Acknowledged, versions: Iterator[
                 for item_id, version in zip(ids, versions, strict=False)
             ]
             for item in items:
-                acknowledged.sent[str(item["id"])] = item["metadata"]["version"]  # type: ignore[index]
+                acknowledged.sent[str(item["id"])] = item["metadata"]["version"]
             try:
                 answer = client.post("/index/crash/items/", json={"items": items}).json()
             except httpx.TransportError:
                 return
             assert answer["failed"] == 0, answer
             for item in items:
-                acknowledged.acknowledge(str(item["id"]), item["metadata"]["version"])  # type: ignore[index]
+                acknowledged.acknowledge(str(item["id"]), item["metadata"]["version"])
 
 
 def check(url: str, acknowledged: Acknowledged) -> None:

@@ -62,7 +62,7 @@ def test_json_is_kept(metadata: dict[str, Any]) -> None:
             'item "a", metadata: must hold JSON values only',
         ),
         (NewItem("a", (), {"b": b"bytes"}), 'item "a", metadata: cannot be written as JSON'),
-        (NewItem("a", (), {1: "b"}), 'item "a", metadata: cannot be written as JSON'),  # type: ignore[dict-item]
+        (NewItem("a", (), {1: "b"}), 'item "a", metadata: cannot be written as JSON'),
         (NewItem("a", (), nested(5000)), 'item "a", metadata: cannot be written as JSON: Recursion limit'),
         (NewItem("a", (), width=2**31), 'item "a": pixels must lie within 2147483647, not 2147483648'),
         (NewItem("a", (ItemRegion(VECTOR, Box(0, 0, 1, 2**70)),)), 'item "a": pixels must lie within'),

@@ -46,7 +46,7 @@ def open_one(folder: Path) -> Iterator[Open]:
     opened: list[LocalStorage] = []
 
     def open_one(tuning: Tuning = SMALL, **options: object) -> LocalStorage:
-        opened.append(LocalStorage(folder, tuning=tuning, **options))  # type: ignore[arg-type]
+        opened.append(LocalStorage(folder, tuning=tuning, **options))
         return opened[-1]
 
     yield open_one
@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_what_was_there(open_one: Open, caplog: pytest.LogCap
     storage = open_one()
     filled(storage, vectors[:200])
     before = storage.collection("photos")
-    writer = storage._held.database._writer  # type: ignore[union-attr]
+    writer = storage._held.database._writer
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(IndexUnavailable, match=r"full.*nothing was written"):
@@ -222,7 +222,7 @@ def test_labels_are_never_given_twice(open_one: Open) -> None:
     storage.close()
     storage = open_one()
     filled(storage, clustered(1))
-    with storage._held.database.reading() as connection:  # type: ignore[union-attr]
+    with storage._held.database.reading() as connection:
         row = sqlite.collection(connection, "photos")
         assert row is not None
         assert sqlite.labels(connection, row.key).tolist() == [11]
@@ -409,7 +409,7 @@ def test_what_is_committed_and_then_loaded_is_there_once(
     def held(self: Structure, *arguments: object) -> None:
         committed.set()
         assert goes_on.wait(30)
-        change(self, *arguments)  # type: ignore[arg-type]
+        change(self, *arguments)
 
     with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
         patched.setattr(Structure, "change", held)
@@ -534,7 +534,7 @@ def test_a_graph_whose_parts_do_not_meet_is_not_relied_on(
 
     class Unreachable:
         def __init__(self, index: object) -> None:
-            self.get_current_count = index.get_current_count  # type: ignore[attr-defined]
+            self.get_current_count = index.get_current_count
 
         def knn_query(self, *_: object, **__: object) -> None:
             raise RuntimeError("Cannot return the results in a contiguous 2D array")
@@ -773,7 +773,7 @@ def test_an_interrupted_first_build_goes_on_where_it_was(
     storage = open_one(ONLY_AT_CLOSE, progress=hold)
     filled(storage, vectors)
     assert building.wait(30)
-    keeper = storage._held.keeper  # type: ignore[union-attr]
+    keeper = storage._held.keeper
     closer = threading.Thread(target=storage.close)
     closer.start()
     wait_for(lambda: keeper._stopping)

@@ -631,7 +631,7 @@ def test_a_hit_is_the_callers_own(photos: Storage) -> None:
     for _ in range(2):
         ((hit,),) = photos.search("photos", np.array([[1, 0]], np.float32), Query())
         assert hit.metadata == {"n": 1}
-        hit.metadata["n"] = 2  # type: ignore[index]
+        hit.metadata["n"] = 2
 
 
 # --- perceptual hashes

@@ -91,7 +91,7 @@ def test_the_answer_is_the_heads_own(room, shelf):
 
 
 def test_an_integer_and_its_digits_name_one_collection(room, shelf):
-    put_head(shelf, "7")
+    put_head(shelf, "7", spaces=[HOG_SPACE])
     plan, run = answers(room, {"collection_id": 7}, {"collection_id": "7"})
     assert plan.tasks[0].node == plan.tasks[1].node
     assert run.outcomes[0].fault is None
@@ -159,7 +159,9 @@ def test_lists_and_boxes_are_asked_as_they_are(room, shelf):
     assert all_faces.planned.is_plural
     box = answer(room, collection_id="any", target={"bbox": [0, 0, 50, 40]})
     assert tuple(box.items[0].region.box) == (0, 0, 50, 40)
-    assert all_faces.warnings == box.warnings == ()
+    for outcome in (all_faces, box):
+        (told,) = outcome.warnings
+        assert "trained on prominent_face" in told
 
 
 def test_no_classifier_is_a_skip_that_names_those_there_are(room, shelf):
@@ -191,6 +193,21 @@ def test_an_operation_that_this_server_lacks_is_told(room, shelf):
     fault = answer(room, collection_id="lost").fault
     assert (fault.status, fault.code) == ("skipped", "unsupported_operation")
     assert "embed_of_long_ago" in fault.message
+
+
+def test_what_it_was_not_trained_on_is_no_drift(room, shelf):
+    put_head(shelf, "boxed", spaces=[HOG_SPACE])
+    for number in range(3):
+        answer(room, collection_id="boxed", target={"bbox": [0, 0, 50, 40 + number]})
+    assert room.classifiers.health("boxed").seen == 0
+    answer(room, collection_id="boxed", target="whole_image")
+    assert room.classifiers.health("boxed").seen == 1
+
+
+def test_a_space_that_nobody_knows_is_told_with_every_answer(room, shelf):
+    put_head(shelf, "unproven")
+    (told,) = answer(room, collection_id="unproven").warnings
+    assert "embed_hog_hsv" in told
 
 
 def test_a_new_version_serves_at_the_next_request(room, shelf):

@@ -167,7 +167,7 @@ def test_what_is_kept_costs_nothing():
         await server.begin(number=1)
         info = await server.source().known_info()
         assert info is not None
-        server.executor.check_in_time(server.plan(), info, 13)
+        server.executor.check_in_time(server.plan(), info, 0.1)
         with pytest.raises(Overloaded):
             server.executor.check_in_time(server.plan(number=2), info, 13)
 

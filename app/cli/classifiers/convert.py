@@ -1,12 +1,14 @@
 """`sightgraph classifiers convert`."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.classifiers.options import space_option
 from app.cli.connection import encodable
 from app.cli.printing import printable
 from app.cli.starting import read_settings
@@ -74,13 +76,19 @@ def _region(context: click.Context, parameter: click.Parameter, given: str | Non
     callback=_region,
     help="At which part of images they look, where the folder does not tell.",
 )
+@space_option
 def convert(
-    source: Path, trust: bool, only: list[str], embeddings: "tuple[Embedding, ...]", target: str | None
+    source: Path,
+    trust: bool,
+    only: list[str],
+    embeddings: "tuple[Embedding, ...]",
+    target: str | None,
+    spaces: Mapping[str, str],
 ) -> None:
     """Take over classifiers that image_embed trained: its folder `trained_classifiers`, or one file of it.
 
     Of a folder those are converted that its best_models.json names. Each serves from then on where its
-    collection had no classifier.
+    collection had no classifier. One that reads what image_embed makes otherwise is refused.
     """
     from classifiers.legacy.conversion import convert as store
     from classifiers.legacy.folder import ConversionRefused, opened
@@ -90,7 +98,7 @@ def convert(
     found, refused = [], False
     for each in _chosen(source, only):
         try:
-            found.append(opened(each, embeddings=embeddings, target=target))
+            found.append(opened(each, embeddings=embeddings, target=target, spaces=spaces))
         except ConversionRefused as error:
             refused = True
             click.echo(printable(f"{each.entry.model_file}: {error}."), err=True)
@@ -131,11 +139,12 @@ def _chosen(source: Path, only: list[str]) -> "list[Listed]":
 
 def _show(found: "Found") -> None:
     """What is about to be trusted."""
+    spaces = " + ".join(space or "a space that nobody tells" for space in found.spaces)
     reads = " + ".join(embedding.operation for embedding in found.embeddings)
     for line in (
         f"{found.collection}: {found.file}",
         f"  {found.size:,} bytes, SHA-256 {found.sha256}",
-        f"  reads {sum(found.dimensions):,} values: {reads} of {found.target}",
+        f"  reads {sum(found.dimensions):,} values: {reads} of {found.target}, in {spaces}",
         f"  written by scikit-learn {found.written_by or 'of an unknown version'}; names "
         f"{', '.join(found.names)}",
     ):

@@ -11,6 +11,7 @@ import click
 
 from app.cli.classifiers.shelves import read_shelf, told, unknown
 from app.cli.connection import connected, encodable, server_options
+from app.cli.ending import INTERRUPTED
 from app.cli.printing import print_table, printable
 from app.cli.starting import declarations_told, read_settings
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from classifiers.shelf import Shelf
     from classifiers.split import Seen
     from classifiers.suggestion import Candidate
-
-# What a shell expects of a command that SIGINT ended.
-INTERRUPTED = 130
 
 
 @click.command()
@@ -109,7 +107,7 @@ class _Run:
 
         async def look(bar: "Bar") -> None:
             async with connected(self._server, self._offline, needs_index=False) as reached:
-                embedder = Embedder(reached, embeddings, card.target, cache)
+                embedder = Embedder(reached, embeddings, card.target, cache, face_context=card.face_context)
                 await self._suggesting.look_at_files(folder, walked.images, embedder, bar)
 
         with contextlib.closing(cache):

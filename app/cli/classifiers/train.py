@@ -1,60 +1,31 @@
 """`sightgraph classifiers train`."""
 
-import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli.classifiers.options import embedding_given, pattern_given, space_option
+from app.cli.classifiers.summary import print_summary
 from app.cli.connection import encodable, server_options
-from app.cli.printing import print_table, printable
+from app.cli.ending import INTERRUPTED
+from app.cli.printing import printable
 from app.cli.starting import declarations_told, read_settings
+from classifiers.regions import PROMINENT_FACE, TARGETS
 
 if TYPE_CHECKING:
+    from app.cli.training import Stated
+    from app.core.target import FaceContext
     from classifiers.rows import Embedding, Source, TrainingSet
     from classifiers.run import RunSummary, TrainingSettings
 
-# What a shell expects of a command that SIGINT ended.
-INTERRUPTED = 130
-_TARGETS = ("whole_image", "prominent_person", "prominent_face")
-# Of the figures that a card holds, in the order in which they are looked at.
-_FIGURES = (
-    "macro_precision",
-    "average_precision",
-    "balanced_accuracy",
-    "macro_recall",
-    "macro_f1",
-    "log_loss",
-)
-
-
-def _embedding(
-    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> "list[Embedding]":
-    """`NAME`, or `NAME {"param": value}`."""
-    if not given:
-        return []
-    from pydantic import ValidationError
-
-    from app.core.wording import explain
-    from classifiers.sources.fields import EmbeddingFields
-
-    embeddings = []
-    for text in given:
-        name, brace, params = text.partition("{")
-        try:
-            fields = {"operation": name.strip(), "params": json.loads(brace + params) if brace else {}}
-            embeddings.append(EmbeddingFields.model_validate(fields).embedding())
-        except ValidationError as error:
-            raise click.BadParameter(f"{explain(error.errors(include_url=False))}.") from None
-        except (ValueError, RecursionError) as error:
-            raise click.BadParameter(f"the params of {name.strip()} are not valid JSON: {error}") from None
-    if any(embeddings.count(each) > 1 for each in embeddings):
-        raise click.BadParameter("names one embedding twice.")
-    return embeddings
+# Those of `app.core.target`, whose import would make the help slow.
+_FACE_CONTEXTS = ("prominent_person", "whole_image")
 
 
 def _source(context: click.Context, parameter: click.Parameter, source: str) -> str:
@@ -81,14 +52,30 @@ def _source(context: click.Context, parameter: click.Parameter, source: str) -> 
     "embeddings",
     multiple=True,
     metavar="OPERATION",
-    callback=_embedding,
+    callback=embedding_given,
     help='What classifiers look at; several are joined. With params: \'embed_clip {"model": "ViT-B-16"}\'.  '
-    "[default: what the source tells; for a folder embed_hog_hsv]",
+    "[default: all that the source tells; for a folder embed_hog_hsv]",
 )
 @click.option(
     "--target",
-    type=click.Choice(_TARGETS),
+    type=click.Choice(TARGETS),
     help="Which part of each image.  [default: what the source tells, else whole_image]",
+)
+@click.option(
+    "--face-context",
+    type=click.Choice(_FACE_CONTEXTS),
+    help="Where the prominent face is looked for; with the target prominent_face alone.  [default: what the "
+    "source tells, else prominent_person]",
+)
+@space_option
+@click.option(
+    "--group-by",
+    metavar="REGEX",
+    callback=pattern_given,
+    help="Which files of a folder are crops, frames or edits of one photo: those are never on both sides of "
+    "a split. What the first group of REGEX finds in the path below the class names the photo, or all that "
+    "REGEX matches: 'photo\\d+' joins photo07_crop0.png and photo07_crop1.png.  [default: each file is a "
+    "photo of its own, and near copies are joined]",
 )
 @click.option(
     "--collection",
@@ -128,6 +115,9 @@ def train(
     source: str,
     embeddings: "list[Embedding]",
     target: str | None,
+    face_context: "FaceContext | None",
+    spaces: Mapping[str, str],
+    group_by: re.Pattern[str] | None,
     only: list[str],
     precision: float | None,
     cost: tuple[float, float] | None,
@@ -140,40 +130,68 @@ def train(
     """Train a classifier for every collection of a source.
 
     Each run judges its version, and every earlier one, by photos that none of them has seen; the best of them
-    serves. A running server takes it at its next request.
+    serves. What serves and cannot be judged so, as it reads other embeddings, goes on serving. A running
+    server takes a new version at its next request.
     """
-    from app.cli.training import is_folder, opened
+    from app.cli.training import Stated, is_folder, opened
     from classifiers.rows import SourceError
     from classifiers.run import ShelfError, TrainingRefused, run_training
     from classifiers.shelf import Shelf
 
-    if server is not None and not is_folder(source):
-        raise click.UsageError("--server embeds the images of a folder; this source has vectors already.")
+    stated = Stated(embeddings, target, face_context, spaces, group_by)
+    _check_options(source, stated, server)
     asked = _training_settings(precision, cost, copies_within, seed, promote)
     settings = read_settings(offline=offline)
     shelf = Shelf(settings.data / "classifiers")
+    reading = "embedding images" if is_folder(source) else "reading the source"
     refused = 0
     try:
-        with opened(source, embeddings, target, server=server, offline=offline, data=settings.data) as found:
+        with opened(source, stated, server=server, offline=offline, data=settings.data) as found:
             for name in _chosen(found, only):
                 notes: Sequence[str] = ()
+                begun = time.monotonic()
                 try:
                     training_set = found.training_set(name)
+                    spent = {reading: time.monotonic() - begun}
                     notes = training_set.notes
                     _warn_of_unknown(training_set)
-                    summary = _watched(name, partial(run_training, training_set, shelf, asked))
+                    run = partial(run_training, training_set, shelf, asked, spent=spent)
+                    summary = _watched(name, run)
                 except (SourceError, TrainingRefused, ShelfError) as error:
                     refused += 1
                     for line in (error, *notes):
                         click.echo(printable(f"{name}: {line}"), err=True)
                 else:
-                    _print_summary(summary, training_set)
+                    print_summary(summary, training_set)
     except SourceError as error:
         raise click.ClickException(printable(str(error))) from None
     except KeyboardInterrupt:
         click.echo("What was finished is kept; of the collection at hand nothing was stored.", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(1 if refused else 0)
+
+
+def _check_options(source: str, stated: "Stated", server: str | None) -> None:
+    """Refuse what would be of no use with this source."""
+    from app.cli.training import is_folder
+
+    if is_folder(source):
+        if stated.spaces:
+            raise click.UsageError(
+                "--space is for vectors that are made already; of a folder they are made now."
+            )
+    elif server is not None:
+        raise click.UsageError("--server embeds the images of a folder; this source has vectors already.")
+    elif stated.group_by is not None:
+        raise click.UsageError(
+            "--group-by is for the files of a folder; this source names its photos itself."
+        )
+    target = stated.target or ("whole_image" if is_folder(source) else None)
+    if stated.face_context is not None and target not in (None, PROMINENT_FACE):
+        raise click.UsageError(
+            f"--face-context is for the target {PROMINENT_FACE}, and the target is {target}: leave it out, "
+            f"or give --target {PROMINENT_FACE}."
+        )
 
 
 def _training_settings(
@@ -238,29 +256,3 @@ def _watched(name: str, run: "Callable[..., RunSummary]") -> "RunSummary":
     console = Console(stderr=True)
     with console.status(escape(printable(name))) as status:
         return run(progress=lambda stage: status.update(escape(printable(f"{name}: {stage}"))))
-
-
-def _print_summary(summary: "RunSummary", training_set: "TrainingSet") -> None:
-    card = summary.card
-    rows = len(training_set.rows)
-    embeddings = " + ".join(embedding.operation for embedding in card.embeddings)
-    test = sum(card.data.sides.get("test", {}).values())
-    click.echo(
-        printable(
-            f"{summary.collection}: {rows:,} rows of {', '.join(card.labels)}; {embeddings} of "
-            f"{card.target}; {card.model.kind}; judged by {test:,} rows that were held out"
-        )
-    )
-    print_table(
-        ("figure", "value", "interval"),
-        [
-            (name.replace("_", " "), f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}")
-            for name in _FIGURES
-            if (figure := card.metrics.get(name)) is not None
-        ],
-    )
-    for note in training_set.notes:
-        click.echo(printable(note))
-    decision = "promoted" if summary.promoted else "not promoted"
-    click.echo(printable(f"Version {summary.version}, {decision}: {summary.reason}"))
-    click.echo(f"Report: {summary.report}\n")

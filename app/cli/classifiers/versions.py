@@ -1,4 +1,4 @@
-"""`sightgraph classifiers list | show | promote | rollback`: the versions that are kept."""
+"""`sightgraph classifiers list | show | promote | rollback | pin | unpin`: the versions that are kept."""
 
 import json
 from pathlib import Path
@@ -98,7 +98,11 @@ def show(collection: str, as_json: bool) -> None:
 @click.command()
 @click.argument("collection", callback=encodable)
 def rollback(collection: str) -> None:
-    """Put the version in service that served before. What serves now is withdrawn: no run puts it back."""
+    """Put the version in service that served before.
+
+    What serves now is withdrawn: no run puts it back, nor an equal one that is trained again from the same
+    rows.
+    """
     version = told(lambda: read_shelf().rollback(collection))
     click.echo(f"{printable(collection)}: {version} serves now")
 
@@ -110,6 +114,24 @@ def promote(collection: str, version: str) -> None:
     """Put a version in service, whatever its figures are."""
     told(lambda: read_shelf().promote(collection, version))
     click.echo(f"{printable(collection)}: {version} serves now")
+
+
+@click.command()
+@click.argument("collection", callback=encodable)
+@click.argument("version", callback=encodable)
+def pin(collection: str, version: str) -> None:
+    """Keep a version for ever, whatever better ones come."""
+    told(lambda: read_shelf().pin(collection, version))
+    click.echo(f"{printable(collection)}: {version} is pinned")
+
+
+@click.command()
+@click.argument("collection", callback=encodable)
+@click.argument("version", callback=encodable)
+def unpin(collection: str, version: str) -> None:
+    """Let a version be deleted again when ten better ones are there."""
+    told(lambda: read_shelf().unpin(collection, version))
+    click.echo(f"{printable(collection)}: {version} is pinned no more")
 
 
 def _collection_facts(shelf: "Shelf", name: str) -> dict[str, Any]:
