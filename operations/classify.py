@@ -44,7 +44,7 @@ def as_trained(params: Params, classifier: Classifier) -> Params:
     """
     changes: dict[str, object] = {"collection_id": classifier.collection}
     if _gives_way(params):
-        changes["target"] = classifier.target
+        changes |= {"target": classifier.target, "face_context": classifier.face_context}
     return params.model_copy(update=changes)
 
 
@@ -83,9 +83,7 @@ def needs(params: Params, classifier: Classifier) -> Needs:
 @operation(
     params=Params,
     needs=needs,
-    uses=Uses(
-        "classifier", lambda params: str(params.collection_id), bind=as_trained, warn=cautions
-    ),
+    uses=Uses("classifier", lambda params: str(params.collection_id), bind=as_trained, warn=cautions),
     batch=64,
     crop=encode_crop.crop_of,
     model_of=embedding_need(0),

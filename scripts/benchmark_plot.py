@@ -23,9 +23,9 @@ def plot(scenarios: Mapping[str, Any], file: Path) -> None:
     font = PIL.ImageFont.load_default(14)
     colours = dict(zip(servers, _COLOURS, strict=False))
     for place, (server, colour) in enumerate(colours.items()):
-        x = 10 + 250 * place
+        x = 10 + (_LEFT + 2 * width) // len(colours) * place
         draw.rectangle((x, 10, x + 14, 24), fill=colour)
-        draw.text((x + 20, 9), server[:30], fill="black", font=font)
+        draw.text((x + 20, 9), server[:24], fill="black", font=font)
     for panel, title in enumerate(("images/s (more is better)", "p99 in ms (less is better)")):
         draw.text((_LEFT + panel * width, 34), title, fill="black", font=font)
     for row, (name, found) in enumerate(rows.items()):

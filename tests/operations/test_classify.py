@@ -111,8 +111,8 @@ def test_several_embeddings_are_joined_in_the_order_of_the_card(room, shelf):
     names = ("embed_face", "embed_hog_hsv")
     vectors = [vector_of(room, name, **FACE) for name in names]
     lengths = list(map(len, vectors))
-    put_head(shelf, "joined", list(zip(names, lengths, strict=True)), target="prominent_face")
-    found = value(room, collection_id="joined", face_context="whole_image")
+    put_head(shelf, "joined", list(zip(names, lengths, strict=True)), **FACE)
+    found = value(room, collection_id="joined")
     (expected,) = shelf.current("joined").probabilities([each[None] for each in vectors])
     assert found.probability == pytest.approx(expected[1], abs=1e-6)
 
@@ -130,10 +130,10 @@ def test_five_classifiers_on_one_region_cost_one_embedding(room, shelf):
 
 
 def test_the_target_is_the_classifiers_own(room, shelf):
-    put_head(shelf, "of-faces", target="prominent_face", spaces=[HOG_SPACE])
+    put_head(shelf, "of-faces", **FACE, spaces=[HOG_SPACE])
     plan, run = answers(
         room,
-        {"collection_id": "of-faces", "face_context": "whole_image"},
+        {"collection_id": "of-faces"},
         {"collection_id": "of-faces", **FACE},
         {"collection_id": "of-faces", **FACE, "target": "whole_image"},
     )
@@ -144,6 +144,13 @@ def test_the_target_is_the_classifiers_own(room, shelf):
     (told,) = other.warnings
     assert "trained on prominent_face" in told
     assert "whole_image was not used" in told
+
+
+def test_faces_are_looked_for_where_the_training_did(room, shelf):
+    put_head(shelf, "anywhere", target="prominent_face", face_context="whole_image", spaces=[HOG_SPACE])
+    outcome = answer(room, collection_id="anywhere", face_context="prominent_person")
+    assert outcome.planned.params.face_context == "whole_image"
+    assert outcome.items[0].region.name == "face"
 
 
 def test_without_its_region_the_task_is_skipped(room, shelf):
