@@ -14,13 +14,16 @@ from litestar import Litestar
 from app.api.app import build_app
 from app.api.application import Application
 from app.api.doors import Doors
+from app.api.gauges import standing
 from app.api.metrics import Metrics
 from app.api.readiness import readiness
 from app.api.room import RequestLimits, Room
+from app.api.workers import Workers
 from app.core.catalog import makers, stages_behind
 from app.core.errors import IndexUnavailable, ModelUnavailable, RegistryError
 from app.core.operation import EngineSpec, Operation
 from app.core.registry import Registry, discover
+from app.core.seat import Seat
 from app.core.weights import Store
 from app.engines.random_store import RandomStore
 from app.engines.store import LocalStore, read_pins
@@ -61,8 +64,9 @@ def build_room(
     registry: Registry | None = None,
     store: Store | None = None,
     tracing: "Tracing | None" = None,
+    seat: Seat | None = None,
 ) -> Room:
-    """The server's parts, joined.
+    """The server's parts, joined; of one worker where it has a seat among several.
 
     Raises:
         RegistryError: an operation is declared wrongly, or a setting names one that is not there.
@@ -79,7 +83,7 @@ def build_room(
         observer=observer,
     )
     cache = ResultCache(settings.cache_bytes)
-    index = Collections(build_index_storage(settings), registry, pool.choose, settings.request_timeout)
+    index = Collections(build_index_storage(settings, seat), registry, pool.choose, settings.request_timeout)
     return Room(
         registry=registry,
         pool=pool,
@@ -98,6 +102,7 @@ def build_room(
         classifiers=build_classifiers(settings, registry),
         metrics=metrics,
         tracing=tracing,
+        workers=None if seat is None else Workers(seat.number, seat.folder),
         decode_limits=DecodeLimits(settings.max_pixels),
         limits=RequestLimits(
             max_image_bytes=settings.max_image_bytes,
@@ -136,12 +141,17 @@ def build_classifiers(settings: Settings, registry: Registry) -> ServedClassifie
     return ServedClassifiers(Shelf(folder), registry, Watch(folder) if settings.watch_drift else None)
 
 
-def build_index_storage(settings: Settings) -> Storage:
+def build_index_storage(settings: Settings, seat: Seat | None = None) -> Storage:
     """Where the index is kept. It is opened when it is used first."""
     if settings.index_url is None:
         from app.index.local import LocalStorage
 
-        return LocalStorage(settings.data / "index", RebuildProgress())
+        local = LocalStorage(settings.data / "index", RebuildProgress())
+        if seat is None:
+            return local
+        from app.index.shared import SharedStorage
+
+        return SharedStorage(local, seat.folder)
     from app.index.postgres import PostgresStorage
 
     return PostgresStorage(settings.index_url.get_secret_value())
@@ -214,7 +224,11 @@ def build_doors(settings: Settings, *, loopback: bool = False) -> Doors:
 
 
 def create_app(
-    settings: Settings | None = None, *, load_ahead: bool = True, doors: Doors | None = None
+    settings: Settings | None = None,
+    *,
+    load_ahead: bool = True,
+    doors: Doors | None = None,
+    seat: Seat | None = None,
 ) -> Application:
     """The application, for `sightgraph serve` and for any other ASGI server.
 
@@ -223,13 +237,14 @@ def create_app(
         load_ahead: whether models are loaded before a request needs them.
         doors: who may come in; as the settings say by default. The address that another server listens on is
             not known here: without API keys, whoever reaches it may use it.
+        seat: of one worker among several.
     """
     settings = settings or Settings()
     if settings.offline:
         # Libraries that load from a hub read this when they are imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     tracing = build_tracing(os.environ)
-    room = build_room(settings, tracing=tracing)
+    room = build_room(settings, tracing=tracing, seat=seat)
 
     wanted = wanted_engines(settings.pull, room)
     preloaded = wanted_engines(settings.preload, room)
@@ -239,6 +254,8 @@ def create_app(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not settings.offline:
             room.pool.downloads.start(wanted)
+        if room.workers is not None:
+            room.workers.open(lambda: list(standing(room)), room.metrics.registry)
         starting = [asyncio.create_task(asyncio.to_thread(open_index, room))]
         if load_ahead:
             starting.append(asyncio.create_task(load_engines(room, preloaded)))
@@ -248,6 +265,8 @@ def create_app(
             for each in starting:
                 each.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
+            if room.workers is not None:
+                await asyncio.to_thread(room.workers.close)
             await room.fetcher.close()
             room.pool.close()
             await asyncio.to_thread(room.index.close)

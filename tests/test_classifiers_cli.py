@@ -296,7 +296,10 @@ class TestTrain:
 
     def test_the_threshold_is_chosen_as_asked(self, tmp_path, run):
         file = write(tmp_path / "rows.jsonl", rows())
-        assert run("train", "--source", file, "--precision", 0.95).exit_code == 0
+        result = run("train", "--source", file, "--precision", 0.95)
+        assert result.exit_code == 0
+        assert "for a precision of at least 0.95." in result.stdout
+        assert re.search(r"On the test rows the precision is \d\.\d+ \(0\.\d+ to \d\.\d+\)", result.stdout)
         assert (
             run("train", "--source", file, "--cost", 5, 1, "--copies-within", 2, "--seed", 3).exit_code == 0
         )
@@ -305,6 +308,7 @@ class TestTrain:
             "a precision of at least 0.95",
             "least cost, where a false positive costs 5 and a false negative 1",
         ]
+        assert all({"precision", "recall"} <= set(each["metrics"]) for each in cards)
         assert (cards[1]["settings"]["phash_distance"], cards[1]["seed"]) == (2, 3)
 
     def test_what_cannot_be_compared_goes_on_serving_and_how_to_promote_is_told(self, tmp_path, run):

@@ -1,7 +1,7 @@
 """`GET /metrics`: what was counted, and how things stand now."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,9 +39,16 @@ _DRIFT_STATES: tuple[DriftState, ...] = ("steady", "drifting", "collecting", "un
 )
 async def metrics(request: Request[Any, Any, Any], room: NamedDependency[Room]) -> Response[bytes]:
     drift = await asyncio.to_thread(read_drift, room.classifiers)
-    scrape = Scrape([*standing(room), *drifting(drift)], room.metrics.registry)
+    now = list(standing(room))
     encode, content_type = encoder(request.headers.get("accept", ""))
-    return Response(await asyncio.to_thread(encode, scrape), headers={"Content-Type": content_type})
+    written = await asyncio.to_thread(lambda: encode(Scrape(counted(room, now), drifting(drift))))
+    return Response(written, headers={"Content-Type": content_type})
+
+
+def counted(room: Room, now: Sequence[Metric]) -> Sequence[Metric]:
+    """What is read now and what is counted; of several workers, of all."""
+    families = [*now, *room.metrics.registry.collect()]
+    return families if room.workers is None else room.workers.joined(families)
 
 
 def encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
@@ -54,15 +61,14 @@ def encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 
 
 class Scrape(Collector):
-    """Families that were read now, before those that count."""
+    """Families one after another."""
 
-    def __init__(self, now: Sequence[Metric], counted: Collector) -> None:
-        self._now = now
-        self._counted = counted
+    def __init__(self, *families: Iterable[Metric]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._now
-        yield from self._counted.collect()
+        for each in self._families:
+            yield from each
 
 
 @dataclass(frozen=True, slots=True)

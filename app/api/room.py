@@ -9,6 +9,7 @@ from app.api.auth import permits
 from app.api.exchange import RequestTracing
 from app.api.metrics import Metrics
 from app.api.turns import Turns
+from app.api.workers import Workers
 from app.core.artifacts import Image, ImageInfo
 from app.core.classifier import Classifiers
 from app.core.errors import NotPermitted, Overloaded, TaskError
@@ -52,6 +53,8 @@ class Room:
     classifiers: Classifiers
     metrics: Metrics = field(default_factory=Metrics)
     tracing: RequestTracing | None = None
+    workers: Workers | None = None
+    """Where the server has several processes."""
     _decoding: Flights[Image] = field(default_factory=Flights, init=False)
     starting: bool = field(default=False, init=False)
     """Whether the engines of the start are still being loaded."""

@@ -10,6 +10,10 @@ from app.cli.logs import logging_config
 from app.cli.starting import declarations_told, read_settings
 
 if TYPE_CHECKING:
+    import socket
+
+    from app.cli.stopping import StoppingServer
+    from app.core.seat import Seat
     from app.settings import Settings
 
 
@@ -30,7 +34,22 @@ if TYPE_CHECKING:
     type=click.Choice(["real", "random"]),
     help="`random` puts random ones of full size in place of those that are downloaded, for measurements.",
 )
-def serve(host: str, port: int, no_auth: bool, offline: bool, preload: bool, weights: str | None) -> None:
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that serve on the port; each has its share of the cores as lanes.",
+)
+def serve(
+    host: str,
+    port: int,
+    no_auth: bool,
+    offline: bool,
+    preload: bool,
+    weights: str | None,
+    workers: int,
+) -> None:
     """Start the server.
 
     Every setting is an environment variable with the prefix SIGHTGRAPH_.
@@ -38,26 +57,48 @@ def serve(host: str, port: int, no_auth: bool, offline: bool, preload: bool, wei
     settings = read_settings(offline=offline, preload=("all",) if preload else (), weights=weights)
     check_bound(host, settings, no_auth=no_auth)
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
+    if workers > 1:
+        from app.cli.workers import serve_by_workers
+
+        serve_by_workers(settings, host, port, workers)
+        return
+    server = build_server(settings, host)
+    # A port that is taken ends the start here, before any model is loaded.
+    server.run(sockets=[bound(host, port)])
+
+
+def build_server(
+    settings: "Settings", host: str, seat: "Seat | None" = None, *, load_ahead: bool = True
+) -> "StoppingServer":
+    """A server for sockets that are bound, as `create_app` makes it.
+
+    Raises:
+        ClickException: an operation is declared wrongly, or a setting names one that is not there.
+    """
     import uvicorn
 
     from app.cli.stopping import StoppingServer
     from app.main import build_doors, create_app
 
     with declarations_told():
-        app = create_app(settings, doors=build_doors(settings, loopback=is_loopback(host)))
+        doors = build_doors(settings, loopback=is_loopback(host))
+        app = create_app(settings, load_ahead=load_ahead, doors=doors, seat=seat)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,
         # It would show queries; `app.api.access_log` does not.
         access_log=False,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    # A port that is taken ends the start here, before any model is loaded.
-    server = StoppingServer(config, app.room, settings.stop_within, settings.stop_delay)
-    server.run(sockets=[config.bind_socket()])
+    return StoppingServer(config, app.room, settings.stop_within, settings.stop_delay)
+
+
+def bound(host: str, port: int) -> "socket.socket":
+    """A socket at an address, of which the log tells. Ends the process where it is taken."""
+    import uvicorn
+
+    return uvicorn.Config("", host=host, port=port, log_config=None).bind_socket()
 
 
 def check_bound(host: str, settings: "Settings", *, no_auth: bool) -> None:

@@ -90,7 +90,7 @@ class Figure(Data):
     value: float
     """On rows that were held out."""
     low: float
-    """Where the interval of 95 % begins, by bootstrap over groups of photos."""
+    """Where the interval of 95 % begins; rows of one photo count as one."""
     high: float
     """Where it ends."""
 

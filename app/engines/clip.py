@@ -16,6 +16,7 @@ from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.device import one_thread_per_call
+from app.engines.mapped import map_weights
 from app.engines.random_weights.clip import write_clip
 from app.engines.strips import middle_of_strip
 from app.engines.weights import Hub
@@ -53,6 +54,7 @@ class ClipEmbedder(Engine[Crop | str, "Tensor", "Tensor", Vector]):
         # Unlike the others of its kind, this call insists on weights.
         model, self._prepare = open_clip.create_model_from_pretrained(name)
         model.eval().requires_grad_(False)
+        map_weights(model, placement.files / WEIGHTS)
         bias = getattr(model, "logit_bias", None)
         if bias is not None:
             require_bias(placement)

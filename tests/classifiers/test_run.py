@@ -514,6 +514,7 @@ def test_a_report_tells_all(shelf):
     text = run(shelf, grown(200, 400, gap=0.8), 1, QUICK.model_copy(update={"aim": aim})).report.read_text()
     for heading in (
         "Decision",
+        "On the test rows the precision is",
         "Quality on the test rows",
         "Bake-off",
         "Reliability",

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from app.core.artifacts import Crop
 from app.core.weights import Placement
-from app.engines.clip import CLIP_MODELS, ClipEmbedder
+from app.engines.clip import CLIP_MODELS, WEIGHTS, ClipEmbedder
 from app.engines.random_weights.clip import write_clip
 from app.engines.strips import LONGEST, middle_of_strip
 from tests.engines.vectors import cosines, digest, odd_images, photos, rows, started_elsewhere
@@ -305,3 +306,21 @@ def test_every_model_is_in_open_clips_registry() -> None:
         write: Any = spec.write_random
         tag = open_clip.get_pretrained_cfg(write.keywords["architecture"], write.keywords["tag"])
         assert tag["hf_hub"] == spec.weights.id + "/"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is mapped is looked up in /proc")
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model[1])
+def test_weights_stay_in_their_file(engines, folders, model):
+    """Processes share the memory of what is mapped."""
+    file = folders[model] / WEIGHTS
+    mapped = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if line.endswith(str(file)):
+            start, end = (int(each, 16) for each in line.split()[0].split("-"))
+            mapped.append(range(start, end))
+    kept = load_file(file)
+    parameters = dict(engines[model]._model.named_parameters())
+    assert set(parameters) <= set(kept)
+    for name, parameter in parameters.items():
+        assert torch.equal(parameter, kept[name])
+        assert any(parameter.data_ptr() in each for each in mapped), name

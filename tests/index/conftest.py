@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from app.index.local import LocalStorage
 from app.index.postgres import PostgresStorage
+from app.index.shared import SharedStorage
 from app.index.storage import Storage
 from tests.index.pgserver import PostgresServer, running
 
 OpenStorage = Callable[[], Storage]
 
 
-@pytest.fixture(params=["local", "postgres"])
+@pytest.fixture(params=["local", "shared", "postgres"])
 def open_storage(request: pytest.FixtureRequest) -> OpenStorage:
     """Opens a storage on the same data each time; what it gave before is to be closed first.
 
@@ -40,6 +42,26 @@ def open_local(tmp_path: Path) -> Iterator[OpenStorage]:
     yield open_one
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def open_shared(tmp_path: Path) -> Iterator[OpenStorage]:
+    """Gives one that asks another, which holds the index."""
+    opened: list[SharedStorage] = []
+    with TemporaryDirectory(prefix="sightgraph-") as workers:
+
+        def open_one() -> SharedStorage:
+            while opened:
+                opened.pop().close()
+            for _ in range(2):
+                opened.append(SharedStorage(LocalStorage(tmp_path / "index"), Path(workers)))
+                opened[-1].open()
+            assert [each.is_held for each in opened] == [True, False]
+            return opened[-1]
+
+        yield open_one
+        while opened:
+            opened.pop().close()
 
 
 @pytest.fixture(scope="session")
