@@ -27,7 +27,7 @@ $(INSTALLED): requirements.txt requirements-uv.txt pyproject.toml
 	  || { echo "A C++ compiler and Python's headers are needed; on Debian and Ubuntu: apt-get install g++ python3-dev"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-uv.txt requirements.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-uv.txt requirements.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -303,7 +303,7 @@ class TestProcess:
         served.gate.clear()
         first = self.start(served, tmp_path, "pull", "net")
         try:
-            assert served.half_sent.wait(30)
+            assert served.half_sent.wait(90)
             deadline = time.monotonic() + 10
             while not any(part.stat().st_size for part in tmp_path.rglob("*.incomplete")):
                 assert time.monotonic() < deadline
