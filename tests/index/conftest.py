@@ -12,6 +12,9 @@ from app.index.shared import SharedStorage
 from app.index.storage import Storage
 from tests.index.pgserver import PostgresServer, running
 
+# One fork server serves all tests of a process: it imports what any of them needs, whichever is first.
+PRELOADED = ["tests.index.crashing_server", "tests.index.test_local"]
+
 OpenStorage = Callable[[], Storage]
 
 

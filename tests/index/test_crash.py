@@ -19,6 +19,7 @@ from app.index.local import LocalStorage
 from app.index.storage import Declaration
 from tests.images import encoded
 from tests.index import crashing_server
+from tests.index.conftest import PRELOADED
 
 KILLS = 50
 WRITERS = 3
@@ -56,7 +57,7 @@ class Acknowledged:
 def server(data: Path) -> Iterator[tuple[str, int]]:
     """A server of its own process; gives its URL and its process id."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([crashing_server.__name__])
+    context.set_forkserver_preload(PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=crashing_server.serve, args=(data, sender))
     process.start()

@@ -23,6 +23,7 @@ from app.index.shared_lock import SharedLock
 from app.index.storage import Declaration, ItemRegion, Matrix, NewItem, Query
 from app.index.structure import Graph, Structure
 from app.index.vectors import normalized
+from tests.index.conftest import PRELOADED
 
 SPACE = "test-space"
 DIMENSIONS = 16
@@ -30,6 +31,7 @@ DIMENSIONS = 16
 SMALL = Tuning(
     graph_from=100, compact_least=50, snapshot_at=0.0, snapshot_least=50, snapshot_seconds=0.0, slice=8
 )
+
 ONLY_AT_CLOSE = Tuning(graph_from=100, compact_least=50, snapshot_least=50)
 
 Open = Callable[..., LocalStorage]
@@ -808,7 +810,7 @@ def batch(number: int) -> list[NewItem]:
 
 def test_what_was_acknowledged_survives_being_killed(folder: Path, open_one: Open) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["app.index.local", __name__])
+    context.set_forkserver_preload(PRELOADED)
     acknowledged = -1
     for kill_after in (1, 12, 17, 30):
         receives, sends = context.Pipe(duplex=False)
