@@ -283,7 +283,12 @@ class TestProcess:
 
     def start(self, hub: FakeHub, folder: Path, *arguments: str) -> subprocess.Popen[str]:
         environment = {
-            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+            # Without what tests of an offline server have left in the environment of this process.
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if "proxy" not in name.lower() and name != "HF_HUB_OFFLINE"
+            },
             **library_folders(folder),
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(folder),
