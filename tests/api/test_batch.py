@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import aclosing, contextmanager
@@ -18,7 +19,6 @@ from app.core.errors import Overloaded
 from app.core.geometry import Box
 from app.core.operation import IMAGE, NoParams, operation
 from app.core.registry import Registry
-from app.engines.clip import ClipEmbedder
 from app.main import build_room, build_store
 from app.settings import Settings
 from tests.api.test_disconnect import until
@@ -212,32 +212,24 @@ def test_a_form_of_another_form_is_refused_by_its_field(client, form, message):
     assert message in answer.json()["detail"]
 
 
-def test_the_items_of_a_batch_share_the_calls_of_an_engine(registry, tmp_path, monkeypatch):
-    sizes = []
-    core = ClipEmbedder.core
-
-    def counted(self, ready):
-        # Not the warm-up, which comes with loading.
-        if threading.current_thread().name.startswith("lane"):
-            sizes.append(len(ready))
-        return core(self, ready)
-
+def test_the_items_of_a_batch_share_the_calls_of_an_engine(registry, tmp_path):
     settings = Settings(lanes=1, offline=True, data=tmp_path / "data")
     room = build_room(settings, registry, TinyStore(build_store(settings), tmp_path / "checkpoints"))
-    monkeypatch.setattr(ClipEmbedder, "core", counted)
     tasks = [{"operation_id": "v", "type": "embed_clip_vit_b_32"}]
     with served(room) as url:
         # The model loads at the first item, which the others come to meanwhile.
         sent = files(*(picture(seed) for seed in range(16)), tasks=tasks)
         images, end = lines(httpx.post(f"{url}/analyze_batch/", **sent, timeout=60))
+        scraped = httpx.get(f"{url}/metrics").text
     room.pool.close()
     room.index.close()
     room.classifiers.close()
     assert end["done"] == 16
     assert all(image["results"]["v"]["status"] == "success" for image in images.values())
-    assert sum(sizes) == 16
-    assert max(sizes) > 1
-    assert len(sizes) < 16
+    (items,) = re.findall(r'sightgraph_batch_items_sum\{.*operation="encode_clip".*\} (\S+)', scraped)
+    (calls,) = re.findall(r'sightgraph_batch_items_count\{.*operation="encode_clip".*\} (\S+)', scraped)
+    assert float(items) == 16
+    assert 0 < float(calls) < 16
 
 
 def test_a_batch_waits_for_memory_that_a_single_request_is_refused():

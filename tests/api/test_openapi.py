@@ -28,7 +28,7 @@ def test_generated_requests_are_answered_as_documented(server_url, tmp_path):
     httpx.post(f"{server_url}/index/0/items/", json=item).raise_for_status()
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{server_url}/schema/openapi.json"),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "1"),
         *("--exclude-checks", ",".join(NOT_APPLICABLE), "--request-timeout", "60"),
         "--continue-on-failure",
     ]

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from classifiers import bootstrap
 from classifiers.bootstrap import Weights, drawn
 from classifiers.card import Interval
 from classifiers.estimates import difference, estimate, resampled
@@ -71,17 +70,14 @@ def test_draws_are_of_whole_groups_and_the_same_each_time():
     assert (weights != all_drawn(groups, 200, 1)).any()
 
 
-def test_very_many_rows_have_fewer_rounds(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_MAX_CELLS", 3000)
-    assert all_drawn(np.arange(10), 1000, 0).shape == (300, 10)
-    assert all_drawn(np.arange(1000), 1000, 0).shape == (100, 1000)
-
-
-def test_rounds_come_in_blocks_that_fit_in_memory(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_BLOCK_CELLS", 70)
-    shapes = [weights.shape for weights in drawn(np.arange(10), 100, 0)]
-    assert shapes == [(7, 10)] * 14 + [(2, 10)]
-    assert [weights.shape for weights in drawn(np.arange(200), 3, 0)] == [(1, 200)] * 3
+def test_very_many_rows_have_fewer_rounds_in_blocks_that_fit_in_memory():
+    # At most 20 million cells, 2 million at once, and at least 100 rounds.
+    shapes = [weights.shape for weights in drawn(np.arange(60_000), 1000, 0)]
+    assert shapes == [(33, 60_000)] * 10 + [(3, 60_000)]
+    shapes = [weights.shape for weights in drawn(np.arange(300_000), 1000, 0)]
+    assert shapes == [(6, 300_000)] * 16 + [(4, 300_000)]
+    assert [weights.shape for weights in drawn(np.arange(3_000_000), 3, 0)] == [(1, 3_000_000)] * 3
+    assert all_drawn(np.arange(10), 1000, 0).shape == (1000, 10)
 
 
 def test_forty_thousand_rows_are_judged_in_little_memory():

@@ -95,7 +95,7 @@ def test_errors_and_their_words_come_over(open_one: Open) -> None:
         second.collection("photo")
     # Of others only the kind.
     with pytest.raises(RuntimeError, match=r"^add failed: AttributeError$"):
-        second.add("photos", [None], SPACE)  # type: ignore[list-item]
+        second.add("photos", [None], SPACE)
     assert found(second, 1, 0) == []
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.classifiers.options import space_option
-from app.cli.connection import encodable
+from app.cli.classifiers.options import collection_option, space_option
 from app.cli.printing import printable
 from app.cli.starting import read_settings
 
@@ -54,14 +53,7 @@ def _region(context: click.Context, parameter: click.Parameter, given: str | Non
 @click.command()
 @click.argument("source", metavar="FOLDER|FILE", type=click.Path(exists=True, path_type=Path))
 @click.option("--trust", is_flag=True, help="Convert without being asked.")
-@click.option(
-    "--collection",
-    "only",
-    multiple=True,
-    metavar="NAME",
-    callback=lambda context, parameter, names: [encodable(context, parameter, name) for name in names],
-    help="Of a folder only this one; can be given several times. Of a file: which one it is of.",
-)
+@collection_option("Of a folder only this one; can be given several times. Of a file: which one it is of.")
 @click.option(
     "--embedding",
     "embeddings",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from app.cli.connection import encodable
+
 if TYPE_CHECKING:
     from classifiers.rows import Embedding
 
@@ -71,3 +73,15 @@ def pattern_given(
         return None if given is None else re.compile(given)
     except (re.error, RecursionError, OverflowError) as error:
         raise click.BadParameter(f"'{given}' is no regular expression: {error}.") from None
+
+
+def collection_option(told: str) -> Callable[[F], F]:
+    """Which collections, by `--collection` given once or several times."""
+    return click.option(
+        "--collection",
+        "only",
+        multiple=True,
+        metavar="NAME",
+        callback=lambda context, parameter, names: [encodable(context, parameter, name) for name in names],
+        help=told,
+    )

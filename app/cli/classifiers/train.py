@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.classifiers.options import embedding_given, pattern_given, space_option
+from app.cli.classifiers.options import collection_option, embedding_given, pattern_given, space_option
 from app.cli.classifiers.summary import print_summary
-from app.cli.connection import encodable, server_options
+from app.cli.connection import server_options
 from app.cli.ending import INTERRUPTED
 from app.cli.printing import printable
 from app.cli.starting import declarations_told, read_settings
@@ -77,14 +77,7 @@ def _source(context: click.Context, parameter: click.Parameter, source: str) -> 
     "REGEX matches: 'photo\\d+' joins photo07_crop0.png and photo07_crop1.png.  [default: each file is a "
     "photo of its own, and near copies are joined]",
 )
-@click.option(
-    "--collection",
-    "only",
-    multiple=True,
-    metavar="NAME",
-    callback=lambda context, parameter, names: [encodable(context, parameter, name) for name in names],
-    help="Only this collection; can be given several times.",
-)
+@collection_option("Only this collection; can be given several times.")
 @click.option(
     "--precision",
     type=click.FloatRange(0, 1, min_open=True),

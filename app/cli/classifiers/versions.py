@@ -1,8 +1,9 @@
 """`sightgraph classifiers list | show | promote | rollback | pin | unpin`: the versions that are kept."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +15,9 @@ from app.cli.printing import print_table, printable
 if TYPE_CHECKING:
     from classifiers.card import Card, Interval
     from classifiers.shelf import Shelf
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.command("list")
@@ -107,9 +111,15 @@ def rollback(collection: str) -> None:
     click.echo(f"{printable(collection)}: {version} serves now")
 
 
+def _of_a_version(command: F) -> F:
+    """The arguments that name a version."""
+    return click.argument("collection", callback=encodable)(
+        click.argument("version", callback=encodable)(command)
+    )
+
+
 @click.command()
-@click.argument("collection", callback=encodable)
-@click.argument("version", callback=encodable)
+@_of_a_version
 def promote(collection: str, version: str) -> None:
     """Put a version in service, whatever its figures are."""
     told(lambda: read_shelf().promote(collection, version))
@@ -117,8 +127,7 @@ def promote(collection: str, version: str) -> None:
 
 
 @click.command()
-@click.argument("collection", callback=encodable)
-@click.argument("version", callback=encodable)
+@_of_a_version
 def pin(collection: str, version: str) -> None:
     """Keep a version for ever, whatever better ones come."""
     told(lambda: read_shelf().pin(collection, version))
@@ -126,8 +135,7 @@ def pin(collection: str, version: str) -> None:
 
 
 @click.command()
-@click.argument("collection", callback=encodable)
-@click.argument("version", callback=encodable)
+@_of_a_version
 def unpin(collection: str, version: str) -> None:
     """Let a version be deleted again when ten better ones are there."""
     told(lambda: read_shelf().unpin(collection, version))
