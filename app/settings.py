@@ -80,7 +80,11 @@ class Settings(BaseSettings):
     )
 
     lanes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_available_cores)
-    """How many computations run at once, each on one thread. The number of cores by default."""
+    """How many computations run at once. By default as many as there are cores; a server of one process
+    measures when it starts whether fewer with several threads each are faster."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """On how many threads each of them computes."""
 
     cache_bytes: Annotated[int, Field(ge=0)] = 256_000_000
     """The size of the result cache across requests; 0 keeps nothing."""
@@ -140,6 +144,9 @@ class Settings(BaseSettings):
     """The host names by which the server may be asked, beside localhost and addresses, separated by commas;
     `*.example.org` names all below. Without them a server on loopback that has no keys answers to no other,
     and any other server to all."""
+
+    playground: bool = True
+    """Whether the server has pages for people, at `/`."""
 
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, AfterValidator(_are_networks)] = (
         "127.0.0.1",

@@ -26,6 +26,12 @@ class TinyStore:
     def source(self, spec: EngineSpec) -> str:
         return "made in a test" if spec.write_random else self._installed.source(spec)
 
+    def commit(self, spec: EngineSpec) -> str:
+        return "" if spec.write_random else self._installed.commit(spec)
+
+    def size_bytes(self, spec: EngineSpec) -> int:
+        return spec.weights.size_bytes
+
     def caution(self, spec: EngineSpec) -> str:
         return ""
 
@@ -36,6 +42,9 @@ class TinyStore:
 
     def remedy(self, spec: EngineSpec) -> str:
         return f"Run: sightgraph models pull {spec.name}."
+
+    def obstacle(self, spec: EngineSpec) -> str:
+        return "No test downloads."
 
     def open(self, spec: EngineSpec) -> Placement:
         if spec.write_random is None:

@@ -21,11 +21,13 @@ from app.core.errors import (
     Internal,
     ItemNotFound,
     MalformedRequest,
+    ModelNotFound,
     Overloaded,
     RequestError,
     SightgraphError,
     SpaceMismatch,
     TaskError,
+    WrongState,
 )
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ STATUS: dict[type[RequestError], int] = {
     ImageTooLarge: 413,
     Overloaded: 503,
     CollectionExists: 409,
+    ModelNotFound: 404,
+    WrongState: 409,
     # For the log: nobody is there to read it.
     ClientLeft: 499,
 }

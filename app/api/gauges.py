@@ -18,6 +18,7 @@ from app.core.classifier import Classifiers
 from app.core.drift import DriftState, Health
 from app.core.errors import TaskError
 from app.runtime.engines import EngineState
+from app.runtime.pool import Pool
 
 # Whose drift is told; of a shelf with more the first ones by name. Each is ten series.
 MAX_CLASSIFIERS = 100
@@ -79,14 +80,14 @@ class Drift:
     health: Mapping[str, Health] = field(default_factory=dict)
 
 
-def read_drift(classifiers: Classifiers) -> Drift:
+def read_drift(classifiers: Classifiers, most: int = MAX_CLASSIFIERS) -> Drift:
     """Reads files. A classifier that cannot be read is left out: who asks for it is told."""
     try:
         names = classifiers.collections()
     except TaskError:
         return Drift()
     health = {}
-    for name in sorted(names)[:MAX_CLASSIFIERS]:
+    for name in sorted(names)[:most]:
         try:
             found = classifiers.health(name)
         except TaskError:
@@ -117,6 +118,7 @@ def standing(room: Room) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"sightgraph_{name}", words, value)
     yield CounterMetricFamily("sightgraph_cache_hits", "Results that the cache had.", cache.hits)
     yield CounterMetricFamily("sightgraph_cache_misses", "Results that the cache had not.", cache.misses)
+    yield from _calls(pool)
     states = GaugeMetricFamily(
         "sightgraph_model_state", "1 for the state that a model is in.", labels=("engine", "state")
     )
@@ -125,6 +127,20 @@ def standing(room: Room) -> Iterator[Metric]:
         for state in _ENGINE_STATES:
             states.add_metric((engine, state), float(state is current))
     yield states
+
+
+def _calls(pool: Pool) -> Iterator[Metric]:
+    """What batches are made by: a call takes its own seconds and some for each item."""
+    labels = ("operation", "engine")
+    fixed = GaugeMetricFamily("sightgraph_call_seconds", "Of a call, whatever it has.", labels=labels)
+    each = GaugeMetricFamily("sightgraph_call_item_seconds", "Of a call for each item.", labels=labels)
+    most = GaugeMetricFamily("sightgraph_call_items_max", "More gain nothing.", labels=labels)
+    for operation, spec, cost, items in pool.calls():
+        per_call, per_item = cost.line
+        fixed.add_metric((operation, spec.name), per_call)
+        each.add_metric((operation, spec.name), per_item)
+        most.add_metric((operation, spec.name), items)
+    yield from (fixed, each, most)
 
 
 def drifting(drift: Drift) -> Iterator[Metric]:

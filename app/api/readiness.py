@@ -46,11 +46,17 @@ def readiness(operation: Operation, pool: Pool) -> Readiness:
     states = {pool.state(spec): spec for spec in serving}
     state = next((state for state in _WORST_FIRST if state in states), EngineState.READY)
     percent = pool.downloads.percent(states[state]) if state is EngineState.DOWNLOADING else None
-    making = [spec for stage, params in makers(operation) if (spec := _serving(stage, params, pool))]
+    making = chosen_engines(operation, pool)
     if makers(operation) and not making:
         # A setting leaves it no engine.
         state = EngineState.ABSENT
     return Readiness(state, making[0] if making else None, percent)
+
+
+def chosen_engines(operation: Operation, pool: Pool) -> list[EngineSpec]:
+    """The engines that would make an operation's data now, each once."""
+    serving = [spec for stage, params in makers(operation) if (spec := _serving(stage, params, pool))]
+    return list(dict.fromkeys(serving))
 
 
 def engines_of(operation: Operation, pool: Pool) -> list[tuple[Operation, EngineSpec]]:

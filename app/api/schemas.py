@@ -308,6 +308,8 @@ class Lanes(BaseModel):
 
     count: int
     """How many computations run at once."""
+    threads: int
+    """On how many threads each of them computes."""
     lost: int
     """How many hung and were given up; they are replaced until too many are lost."""
 

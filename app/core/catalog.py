@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.core.artifacts import Vector
-from app.core.operation import Gathered, Operation, Params, Ref, Source
+from app.core.operation import EngineSpec, Gathered, Operation, Params, Ref, Source
+from app.core.registry import Registry
 from app.core.target import target_forms, target_names
 
 
@@ -59,6 +60,15 @@ def makers(operation: Operation) -> tuple[tuple[Operation, Params], ...]:
         return ()
     needs = [operation.needs(params)[operation.model_of] for params in _variants(operation)]
     return _with_engines(stage for need in needs for stage in _stages(need, as_far_as_engines=True))
+
+
+def operations_of(spec: EngineSpec, registry: Registry) -> list[str]:
+    """The public operations whose data an engine may make; of one that a param must choose, its stages."""
+    return [
+        name
+        for name, operation in registry.public.items()
+        if any(spec in stage.may_be_served_by(params) for stage, params in makers(operation))
+    ] or [name for name, operation in registry.items() if spec in operation.engines]
 
 
 def _variants(operation: Operation) -> list[Params]:

@@ -9,6 +9,8 @@ SightgraphError
 │   ├── ImageTooLarge           its upload is over the limit
 │   ├── Overloaded              the server is full; try again later
 │   ├── CollectionExists        a collection of this name is there already
+│   ├── ModelNotFound           the server has no model of this name
+│   ├── WrongState              a model cannot be fetched, loaded or unloaded as it stands
 │   └── ClientLeft              nobody waits for the answer any more
 └── TaskError                   one task, or one item of it, has no result
     ├── Skipped                 nothing was done; asking again gives the same
@@ -95,6 +97,18 @@ class CollectionExists(RequestError):
     """The name of a new collection is taken."""
 
     code = "collection_exists"
+
+
+class ModelNotFound(RequestError):
+    """The server has no model of this name."""
+
+    code = "model_not_found"
+
+
+class WrongState(RequestError):
+    """What is wanted of a model does not fit how it stands."""
+
+    code = "wrong_state"
 
 
 class ClientLeft(RequestError):

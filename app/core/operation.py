@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.artifacts import Region, Vector
 from app.core.errors import RegistryError, TaskError
@@ -114,6 +114,10 @@ class EngineSpec:
     memory_bytes: int | None = None
     write_random: Callable[[Path], None] | None = None
 
+    @property
+    def bytes_when_loaded(self) -> int:
+        return self.memory_bytes or self.weights.size_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -151,6 +155,10 @@ class Wanted(StrEnum):
 
     BOXES = "boxes"
     VECTORS = "vectors"
+
+
+# A param that names another task says so in its JSON schema: forms offer the tasks that there are.
+TaskId = Annotated[str, Field(min_length=1, max_length=128, json_schema_extra={"format": "task-id"})]
 
 
 @dataclass(frozen=True)

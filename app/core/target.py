@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from app.core.geometry import Box
-from app.core.operation import OUTSIDE_KEY, Params
+from app.core.operation import OUTSIDE_KEY, Params, TaskId
 
 PersonOrFace = Literal["prominent_person", "prominent_face", "all_persons", "all_faces"]
 TargetName = Literal["whole_image", "prominent_person", "prominent_face", "all_persons", "all_faces"]
@@ -46,7 +46,7 @@ class BoxTarget(_TargetShape):
 class TaskTarget(_TargetShape):
     """The boxes that another task of the same request found."""
 
-    task: Annotated[str, Field(min_length=1, max_length=128)]
+    task: TaskId
     """The operation_id of that task."""
 
 

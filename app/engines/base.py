@@ -35,8 +35,11 @@ class Engine(ABC, Generic[Item, Ready, Raw, Result]):
     def post(self, raw: Raw, ready: Ready, item: Item) -> Result: ...
 
     @abstractmethod
-    def warmup(self) -> None:
-        """Run once on something small, so that the first request does not pay for it."""
+    def warmup(self, items: int = 1) -> None:
+        """Run on so many small things, so that the first request does not pay for it.
+
+        Once when it is loaded, and with several where that is to tell what a call with more items costs.
+        """
 
     def __call__(self, items: Sequence[Item]) -> list[Result]:
         ready = [self.pre(item) for item in items]

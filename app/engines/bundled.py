@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from app.engines.weights import Bundled
 
 
 def is_installed(weights: Bundled) -> bool:
-    return find_spec(weights.package) is not None and all(path.is_file() for path in paths(weights))
+    return _spec(weights.package) is not None and all(path.is_file() for path in paths(weights))
 
 
 def folder_of(weights: Bundled) -> Path:
@@ -19,7 +20,7 @@ def folder_of(weights: Bundled) -> Path:
     Raises:
         ModuleNotFoundError: it is not installed.
     """
-    spec = find_spec(weights.package)
+    spec = _spec(weights.package)
     if spec is not None and spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations)))
     if spec is None or spec.origin is None:
@@ -29,7 +30,7 @@ def folder_of(weights: Bundled) -> Path:
 
 def paths(weights: Bundled) -> list[Path]:
     """The files; none where the package is not installed."""
-    if find_spec(weights.package) is None:
+    if _spec(weights.package) is None:
         return []
     return [folder_of(weights) / name for name in weights.files]
 
@@ -49,6 +50,14 @@ def fingerprint(weights: Bundled) -> str:
     for path in paths(weights):
         digest.update(path.read_bytes() if path.is_file() else b"missing")
     return digest.hexdigest()
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    try:
+        return find_spec(package)
+    except ValueError:
+        # Another thread is importing it, and its module has no spec yet.
+        return PathFinder.find_spec(package)
 
 
 @cache

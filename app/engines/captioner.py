@@ -14,7 +14,7 @@ from app.core.artifacts import Crop
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.pretrained import load_whole
 from app.engines.random_weights.blip import write_blip
 from app.engines.text_generation import must_fit, tokens_to_add
@@ -27,7 +27,7 @@ class _Blip:
     def __init__(self, placement: Placement, model_class: Any) -> None:
         from transformers import BlipProcessor
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._model = load_whole(model_class, placement.files, placement.precision).to(placement.device)
         self._processor = BlipProcessor.from_pretrained(placement.files, local_files_only=True)
         text = self._model.config.text_config
@@ -85,8 +85,8 @@ class BlipCaptioner(_Blip):
             )
         return self._texts(tokens)
 
-    def warmup(self) -> None:
-        self.describe([grey_crop(64, 64)], max_length=1)
+    def warmup(self, items: int = 1) -> None:
+        self.describe([grey_crop(64, 64)] * items, max_length=1)
 
 
 class BlipAnswerer(_Blip):
@@ -118,8 +118,8 @@ class BlipAnswerer(_Blip):
             )
         return self._texts(tokens)
 
-    def warmup(self) -> None:
-        self.answer([grey_crop(64, 64)], question="what is this?", max_length=1)
+    def warmup(self, items: int = 1) -> None:
+        self.answer([grey_crop(64, 64)] * items, question="what is this?", max_length=1)
 
 
 _PROCESSOR_FILES = (

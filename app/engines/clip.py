@@ -15,7 +15,7 @@ from app.core.artifacts import Crop, Vector
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.mapped import map_weights
 from app.engines.random_weights.clip import write_clip
 from app.engines.strips import middle_of_strip
@@ -49,7 +49,7 @@ class ClipEmbedder(Engine[Crop | str, "Tensor", "Tensor", Vector]):
         import open_clip
         import torch
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         name = f"local-dir:{placement.files}"
         # Unlike the others of its kind, this call insists on weights.
         model, self._prepare = open_clip.create_model_from_pretrained(name)
@@ -99,8 +99,9 @@ class ClipEmbedder(Engine[Crop | str, "Tensor", "Tensor", Vector]):
     def post(self, raw: "Tensor", ready: "Tensor", item: Crop | str) -> Vector:
         return Vector(raw.numpy())
 
-    def warmup(self) -> None:
-        self([grey_crop(224, 224), "a photo"])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(224, 224)] * items)
+        self(["a photo"])
 
 
 def require_bias(placement: Placement) -> None:

@@ -60,8 +60,8 @@ class ZxingCodeReader(Engine[Crop, Scaled, list[Any], list[Code]]):
         ]
         return sorted(codes, key=lambda code: (code.polygon[0].y, code.polygon[0].x))
 
-    def warmup(self) -> None:
-        self([grey_crop(32, 32)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(32, 32)] * items)
 
 
 def corners(position: Any) -> tuple[Any, Any, Any, Any]:

@@ -16,7 +16,7 @@ from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.coco import coco_name
 from app.engines.detections import LARGEST_SIDE, LOWEST_CONFIDENCE, Found, coco_limits, in_whole_image
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.precision import place
 from app.engines.pretrained import load_whole
 from app.engines.random_weights.detectors import write_detr
@@ -46,7 +46,7 @@ class DetrDetector(Engine[Crop, Prepared, dict[str, "torch.Tensor"], Detections]
         import transformers
 
         library: Any = transformers
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._device = placement.device
         self._processor = library.AutoImageProcessor.from_pretrained(placement.files, local_files_only=True)
         model = load_whole(library.AutoModelForObjectDetection, placement.files)
@@ -83,8 +83,8 @@ class DetrDetector(Engine[Crop, Prepared, dict[str, "torch.Tensor"], Detections]
             item,
         )
 
-    def warmup(self) -> None:
-        self([grey_crop(64, 64)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(64, 64)] * items)
 
 
 def _spec(

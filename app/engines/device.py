@@ -1,8 +1,7 @@
-"""Where models compute, and in what precision.
+"""Where models compute, on how many threads, and in what precision.
 
-On a CPU the pool's lanes share the cores, so that a model itself computes on one thread. Measured on two
-cores: two lanes of one thread give 1.5 to 1.8 times the items a second of one lane of two threads. bfloat16
-is 4 to 7 times slower than float32 on CPUs without AMX.
+On a CPU the pool's lanes share the cores: a model computes on its lane's part of them. bfloat16 is 4 to 7
+times slower than float32 on CPUs without AMX.
 """
 
 from pathlib import Path
@@ -10,23 +9,23 @@ from pathlib import Path
 from app.core.weights import Placement, Precision
 
 
-def one_thread_per_call() -> None:
-    """Make torch and OpenCV compute on the thread that calls them."""
+def compute_on(threads: int) -> None:
+    """Make torch compute on so many threads a call, and OpenCV on the one that calls it."""
     import cv2
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     cv2.setNumThreads(1)
 
 
-def placement(files: Path, device: str, precision: str) -> Placement:
+def placement(files: Path, device: str, precision: str, threads: int) -> Placement:
     """Where to put a model, with `auto` resolved by what this machine has.
 
     Raises:
         ValueError: the device is not there, with the remedy.
     """
     chosen = _device(device)
-    return Placement(files, chosen, _precision(precision, chosen))
+    return Placement(files, chosen, _precision(precision, chosen), threads)
 
 
 def _device(asked: str) -> str:

@@ -15,7 +15,7 @@ from app.core.artifacts import Crop, Pixels, Vector
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.pretrained import load_whole
 from app.engines.random_weights.dino import write_dino_v2, write_dino_v3
 from app.engines.strips import middle_of_strip
@@ -57,8 +57,8 @@ class DinoV2(Engine[Crop, "Tensor", "Tensor", Vector]):
     def post(self, raw: "Tensor", ready: "Tensor", item: Crop) -> Vector:
         return Vector(raw.numpy())
 
-    def warmup(self) -> None:
-        self([grey_crop(RESOLUTION, RESOLUTION)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(RESOLUTION, RESOLUTION)] * items)
 
     def _prepared(self, crop: Crop, resolution: int) -> "Tensor":
         # The checkpoint scales the shorter side to 256 and cuts out 224: other resolutions keep the ratio.
@@ -108,8 +108,8 @@ class DinoV3(Engine[Crop, "Tensor", "Tensor", DinoTokens]):
         patches = raw[self._first_patch :].mean(dim=0)
         return DinoTokens(image=Vector(raw[0].numpy()), patches=Vector(patches.numpy()))
 
-    def warmup(self) -> None:
-        self([grey_crop(RESOLUTION, RESOLUTION)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(RESOLUTION, RESOLUTION)] * items)
 
 
 class Network:
@@ -124,7 +124,7 @@ class Network:
         import torch
         from transformers import AutoImageProcessor
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self.processor = AutoImageProcessor.from_pretrained(placement.files, local_files_only=True)
         model = load_whole(kind, placement.files)
         self.config = model.config

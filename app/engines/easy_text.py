@@ -18,7 +18,7 @@ from app.core.geometry import Point
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.precision import place
 from app.engines.random_weights.easy_text import write_easyocr
 from app.engines.scaling import scaled_to_fit
@@ -111,7 +111,7 @@ class EasyTextReader(Engine[Crop, Padded, Reading, list[Line]]):
         from easyocr.detection import get_textbox
         from easyocr.utils import CTCLabelConverter
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._right_to_left = group.right_to_left
         folder = str(placement.files)
         # Without networks: it would hold their files against its own list of digests. Whoever placed the
@@ -170,8 +170,8 @@ class EasyTextReader(Engine[Crop, Padded, Reading, list[Line]]):
                 lines.append(line)
         return from_right_to_left(lines) if self._right_to_left else in_reading_order(lines)
 
-    def warmup(self) -> None:
-        self([grey_crop(64, 64)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(64, 64)] * items)
 
     def _read(self, ready: Padded) -> Reading:
         # EasyOCR asks for pinned memory even where there is no GPU. Said at every call: filters are the

@@ -14,7 +14,7 @@ from app.core.geometry import Box, Point
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.scaling import Scaled, scaled_to_fit
 from app.engines.weights import Bundled
 
@@ -31,10 +31,10 @@ Faces = list[tuple[NDArray[np.float32], float, NDArray[np.float32]]]
 class MtcnnFaceDetector(Engine[Crop, Scaled, Faces, Detections]):
     """Crops to faces with five landmarks, in coordinates of the whole image."""
 
-    def __init__(self, _: Placement) -> None:
+    def __init__(self, placement: Placement) -> None:
         from facenet_pytorch import MTCNN
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._mtcnn = MTCNN(keep_all=True, min_face_size=SMALLEST_FACE).eval()
 
     def pre(self, item: Crop) -> Scaled:
@@ -58,8 +58,8 @@ class MtcnnFaceDetector(Engine[Crop, Scaled, Faces, Detections]):
             regions.append(Region(box, "face", round(confidence, 4), label="face", landmarks=points))
         return Detections(tuple(regions))
 
-    def warmup(self) -> None:
-        self([grey_crop(160, 160)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(160, 160)] * items)
 
     def _search(self, ready: Scaled) -> Faces:
         if min(ready.pixels.shape[:2]) < SMALLEST_FACE:

@@ -47,8 +47,8 @@ class PerceptualHasher(Engine[Crop, PIL.Image.Image, HexHashes, HexHashes]):
     def post(self, raw: HexHashes, ready: PIL.Image.Image, item: Crop) -> HexHashes:
         return raw
 
-    def warmup(self) -> None:
-        self([grey_crop(32, 32)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(32, 32)] * items)
 
 
 IMAGEHASH = EngineSpec(

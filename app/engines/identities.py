@@ -18,7 +18,7 @@ from app.core.geometry import Point
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.random_weights.identities import write_auraface, write_vggface2
 from app.engines.weights import Download, Hub, RemoteFile
 
@@ -62,7 +62,7 @@ class FaceEmbedder(Engine[Crop, "Tensor", "Tensor", Vector]):
         import torch
         from facenet_pytorch import InceptionResnetV1
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         state = torch.load(placement.files / VGGFACE2_FILE, map_location="cpu", weights_only=True)
         for name in CLASSIFIER:
             del state[name]
@@ -92,8 +92,8 @@ class FaceEmbedder(Engine[Crop, "Tensor", "Tensor", Vector]):
     def post(self, raw: "Tensor", ready: "Tensor", item: Crop) -> Vector:
         return Vector(raw.numpy())
 
-    def warmup(self) -> None:
-        self([grey_crop(FACENET_SIDE, FACENET_SIDE)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(FACENET_SIDE, FACENET_SIDE)] * items)
 
 
 class AuraFaceEmbedder(Engine[Crop, Face | TaskError, Face | TaskError, Vector | TaskError]):
@@ -112,9 +112,9 @@ class AuraFaceEmbedder(Engine[Crop, Face | TaskError, Face | TaskError, Vector |
         """
         import onnxruntime
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = placement.threads, 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             placement.files / AURAFACE_FILE, options, providers=providers(placement.device)
@@ -144,10 +144,10 @@ class AuraFaceEmbedder(Engine[Crop, Face | TaskError, Face | TaskError, Vector |
     def post(self, raw: Face | TaskError, ready: Face | TaskError, item: Crop) -> Vector | TaskError:
         return raw if isinstance(raw, TaskError) else Vector(raw).normalized()
 
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         grey = grey_crop(ARCFACE_SIDE, ARCFACE_SIDE)
         eyes_nose_mouth = tuple(Point(x, y) for x, y in ARCFACE_TEMPLATE.tolist())
-        self([Crop(grey.image, grey.box, eyes_nose_mouth)])
+        self([Crop(grey.image, grey.box, eyes_nose_mouth)] * items)
 
     def _embedded(self, face: Face) -> Face:
         (rows,) = self._session.run(None, {self._input: face})

@@ -14,7 +14,7 @@ from app.core.geometry import Box
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.scaling import Scaled, scaled_to_fit
 from app.engines.weights import Bundled
 
@@ -33,10 +33,10 @@ Hits = list[tuple[float, float, float, float, float]]
 class HogPeopleDetector(Engine[Crop, Scaled, Hits, Detections]):
     """Crops to persons, in coordinates of the whole image."""
 
-    def __init__(self, _: Placement) -> None:
+    def __init__(self, placement: Placement) -> None:
         import cv2
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._hog = cv2.HOGDescriptor()
         self._hog.setSVMDetector(np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector()))
 
@@ -63,8 +63,8 @@ class HogPeopleDetector(Engine[Crop, Scaled, Hits, Detections]):
                 regions.append(Region(box, "person", round(confidence, 4), label="person"))
         return Detections(tuple(regions))
 
-    def warmup(self) -> None:
-        self([grey_crop(128, 256)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(128, 256)] * items)
 
     def _search(self, pixels: Pixels) -> Hits:
         window_width, window_height = self._hog.winSize

@@ -36,6 +36,12 @@ class RandomStore(Store):
             return self._real.source(spec)
         return "seeded random weights, for measurements"
 
+    def commit(self, spec: EngineSpec) -> str:
+        return self._real.commit(spec) if spec.write_random is None else ""
+
+    def size_bytes(self, spec: EngineSpec) -> int:
+        return self._real.size_bytes(spec) if spec.write_random is None else spec.weights.size_bytes
+
     def caution(self, spec: EngineSpec) -> str:
         if spec.write_random is None:
             return self._real.caution(spec)
@@ -48,6 +54,11 @@ class RandomStore(Store):
         if spec.write_random is None:
             return self._real.remedy(spec)
         return "Delete the folder of random weights, so that they are written anew."
+
+    def obstacle(self, spec: EngineSpec) -> str:
+        if spec.write_random is None:
+            return self._real.obstacle(spec)
+        return "This server works with random weights, which it writes itself."
 
     def open(self, spec: EngineSpec) -> Placement:
         if spec.write_random is None:

@@ -40,6 +40,7 @@ class LocalStore(Store):
         pins: what the weights must be; those that it does not name are refused.
         device: where models compute: torch's name for it, or `auto`.
         precision: what they compute in, or `auto`.
+        threads: on how many each call computes, on a CPU.
         clock: seconds, for how long what was seen is believed.
     """
 
@@ -51,6 +52,7 @@ class LocalStore(Store):
         pins: Manifest | None = None,
         device: str = "cpu",
         precision: str = "float32",
+        threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._data = data
@@ -58,6 +60,7 @@ class LocalStore(Store):
         self._pins = pins
         self._device = device
         self._precision = precision
+        self._threads = threads
         self._clock = clock
         self._manifest = Manifest(data / "weights.json", clock)
         self._seen: dict[Bundled | Kept, tuple[float, WeightsState]] = {}
@@ -91,7 +94,6 @@ class LocalStore(Store):
         return f"{weights.source}@{commit[:7]}" if commit else weights.source
 
     def commit(self, spec: EngineSpec) -> str:
-        """The commit of a repository's files; empty where there is none, or none is known yet."""
         weights = _known(spec)
         return _commit(weights, self._readable_record(weights)) if isinstance(weights, Hub) else ""
 
@@ -114,7 +116,6 @@ class LocalStore(Store):
         return state
 
     def size_bytes(self, spec: EngineSpec) -> int:
-        """What the weights take, as recorded; about, where nothing is recorded."""
         weights = _known(spec)
         if isinstance(weights, Bundled):
             return sum(path.stat().st_size for path in bundled.paths(weights) if path.is_file())
@@ -133,6 +134,17 @@ class LocalStore(Store):
             )
         return self._advice(weights)
 
+    def obstacle(self, spec: EngineSpec) -> str:
+        weights = _known(spec)
+        if isinstance(weights, Bundled):
+            return f"'{spec.name}' ships in the package {weights.distribution}, and stays with it."
+        if self._keeps_off_network(weights):
+            return f"This server keeps off the network. {self._advice(weights)}"
+        with suppress(ManifestDamaged):
+            if self._is_refused(weights):
+                return f"The weights '{weights.id}' are not fetched. {self._advice(weights)}"
+        return ""
+
     def open(self, spec: EngineSpec) -> Placement:
         weights = _known(spec)
         if isinstance(weights, Bundled):
@@ -150,7 +162,7 @@ class LocalStore(Store):
             ModelUnavailable: this machine has no such device.
         """
         try:
-            return placement(folder, self._device, self._precision)
+            return placement(folder, self._device, self._precision, self._threads)
         except ValueError as error:
             raise ModelUnavailable(f"{error}.") from error
 

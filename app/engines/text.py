@@ -14,7 +14,7 @@ from app.core.geometry import Box, Point
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.scaling import scaled_to_fit
 from app.engines.weights import Bundled
 
@@ -58,10 +58,10 @@ class Padded:
 class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
     """Crops to lines of text, in reading order."""
 
-    def __init__(self, _: Placement) -> None:
+    def __init__(self, placement: Placement) -> None:
         from rapidocr import RapidOCR
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._ocr = RapidOCR(
             params={
                 "Global.log_level": "critical",
@@ -69,7 +69,7 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
                 # Both would scale thin strips up without a bound; `pre` pads them instead.
                 "Global.min_side_len": 1,
                 "Global.width_height_ratio": -1,
-                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                "EngineConfig.onnxruntime.intra_op_num_threads": placement.threads,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
         )
@@ -110,13 +110,13 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
             lines.append(Line.within(item.box, text, float(confidence), polygon))
         return in_reading_order([line for line in lines if line is not None])
 
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         import cv2
 
         page = np.full((64, 320, 3), 255, np.uint8)
         cv2.putText(page, "Sightgraph", (8, 44), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0, 0, 0), 2)
         blank = grey_crop(320, 64)
-        self([Crop.whole(type(blank.image)(blank.image.info, page))])
+        self([Crop.whole(type(blank.image)(blank.image.info, page))] * items)
 
 
 def in_reading_order(lines: Sequence[Line]) -> list[Line]:

@@ -18,7 +18,7 @@ from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import Engine, grey_crop
 from app.engines.detections import LARGEST_SIDE, Found, coco_limits, in_whole_image
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.precision import place
 from app.engines.random_weights.detectors import write_torchvision
 from app.engines.scaling import scaled_to_fit
@@ -101,7 +101,7 @@ class TorchvisionDetector(Engine[Crop, Pixels, dict[str, "torch.Tensor"], Detect
     def __init__(self, placement: Placement, architecture: Architecture) -> None:
         import torch
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._device = placement.device
         network = architecture.build()
         state = torch.load(placement.files / architecture.file, map_location="cpu", weights_only=True)
@@ -133,8 +133,8 @@ class TorchvisionDetector(Engine[Crop, Pixels, dict[str, "torch.Tensor"], Detect
             item,
         )
 
-    def warmup(self) -> None:
-        self([grey_crop(64, 64)])
+    def warmup(self, items: int = 1) -> None:
+        self([grey_crop(64, 64)] * items)
 
     def _search(self, pixels: Pixels) -> dict[str, "torch.Tensor"]:
         import torch

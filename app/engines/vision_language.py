@@ -15,7 +15,7 @@ from app.core.errors import InvalidParams
 from app.core.operation import EngineSpec
 from app.core.weights import Placement
 from app.engines.base import grey_crop
-from app.engines.device import one_thread_per_call
+from app.engines.device import compute_on
 from app.engines.pretrained import load_whole
 from app.engines.random_weights.vision_language import write_smolvlm
 from app.engines.text_generation import tokens_to_add
@@ -45,7 +45,7 @@ class VisionLanguageModel:
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        one_thread_per_call()
+        compute_on(placement.threads)
         self._model = load_whole(AutoModelForImageTextToText, placement.files, placement.precision).to(
             placement.device
         )
@@ -72,8 +72,8 @@ class VisionLanguageModel:
         """See `app.engines.text_generation.Answerer`."""
         return self._reply(crops, "question", question, max_length, num_beams)
 
-    def warmup(self) -> None:
-        self.describe([grey_crop(64, 64)], max_length=1)
+    def warmup(self, items: int = 1) -> None:
+        self.describe([grey_crop(64, 64)] * items, max_length=1)
 
     def _reply(
         self, crops: Sequence[Crop], field: str, text: str, max_length: int, num_beams: int

@@ -6,6 +6,8 @@ These are declarations; `app.engines.store` looks for the files, fetches and che
 from dataclasses import dataclass
 from typing import Literal
 
+from app.core.weights import WeightsKind
+
 
 @dataclass(frozen=True, slots=True)
 class Bundled:
@@ -23,6 +25,10 @@ class Bundled:
     @property
     def id(self) -> str:
         return self.distribution
+
+    @property
+    def kind(self) -> WeightsKind:
+        return "bundled"
 
     @property
     def source(self) -> str:
@@ -47,6 +53,10 @@ class Hub:
     @property
     def id(self) -> str:
         return self.repository
+
+    @property
+    def kind(self) -> WeightsKind:
+        return "hub"
 
     @property
     def source(self) -> str:
@@ -81,6 +91,10 @@ class Download:
     id: str
     files: tuple[RemoteFile, ...]
     cache: Literal["torch", "facenet", "easyocr"]
+
+    @property
+    def kind(self) -> WeightsKind:
+        return "download"
 
     @property
     def source(self) -> str:

@@ -1,8 +1,9 @@
 """Batches across requests, on the compute lanes.
 
 A batch is sent as soon as a lane is free: nothing waits for a window to pass, and what has gathered while
-the lanes were busy goes together. Items come in the order in which they were asked for. When a batch fails
-it is halved until the item that fails stands alone.
+the lanes were busy goes together, up to the number beyond which a call gains little. Where that would leave
+another lane without work it is divided: all lanes are to finish at about the same time. Items come in the
+order in which they were asked for. When a batch fails it is halved until the item that fails stands alone.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from app.core.errors import Internal, TaskError
 from app.core.operation import Chosen
+from app.runtime.call_cost import CallCost
 from app.runtime.lanes import Lanes
 
 _FAILED = "The computation failed; the server's log has the details."
@@ -50,6 +52,7 @@ class _Job:
 class _Queue:
     compute: Compute
     largest: int
+    cost: CallCost
     told: Told | None
     jobs: deque[_Job] = field(default_factory=deque)
 
@@ -60,6 +63,7 @@ class Batcher:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         self._queues: dict[Hashable, _Queue] = {}
+        self._ends: dict[asyncio.Future[Any], float] = {}
         self._count = 0
         self._scheduled = False
         self._closed = False
@@ -70,7 +74,14 @@ class Batcher:
         return sum(len(queue.jobs) for queue in self._queues.values())
 
     async def submit(
-        self, group: Hashable, compute: Compute, item: Any, *, largest: int = 1, told: Told | None = None
+        self,
+        group: Hashable,
+        compute: Compute,
+        item: Any,
+        *,
+        largest: int = 1,
+        cost: CallCost | None = None,
+        told: Told | None = None,
     ) -> Computed:
         """Compute one item, together with others of its group where they wait at the same time.
 
@@ -79,12 +90,13 @@ class Batcher:
             compute: takes a list of items, answers a list of the same length.
             item: one of them.
             largest: the most items of one call.
+            cost: of a call; it learns from every one that succeeds.
             told: called after every batch of the group, with its number of items and its seconds.
         """
         if self._closed:
             raise Internal("The server is stopping.")
         loop = asyncio.get_running_loop()
-        queue = self._queues.setdefault(group, _Queue(compute, largest, told))
+        queue = self._queues.setdefault(group, _Queue(compute, largest, cost or CallCost(), told))
         self._count += 1
         job = _Job(item, loop.create_future(), self._count)
         queue.jobs.append(job)
@@ -114,6 +126,7 @@ class Batcher:
         while self._lanes.free > 0 and (batch := self._next_batch()):
             queue, jobs = batch
             running = self._lanes.run(partial(_timed, queue.compute, [job.item for job in jobs]))
+            self._ends[running] = time.monotonic() + queue.cost.seconds(len(jobs))
             running.add_done_callback(partial(self._finish, queue, jobs))
 
     def _next_batch(self) -> tuple[_Queue, list[_Job]] | None:
@@ -123,7 +136,8 @@ class Batcher:
             return None
         group, queue = min(self._queues.items(), key=lambda entry: entry[1].jobs[0].number)
         jobs: list[_Job] = []
-        while queue.jobs and len(jobs) < queue.largest:
+        most = self._items_of_a_call(queue)
+        while queue.jobs and len(jobs) < most:
             job = queue.jobs.popleft()
             if not job.answer.done():
                 jobs.append(job)
@@ -131,15 +145,27 @@ class Batcher:
             del self._queues[group]
         return queue, jobs
 
+    def _items_of_a_call(self, queue: _Queue) -> int:
+        best = queue.cost.best(queue.largest)
+        if best < 2 or not queue.cost.is_known:
+            return best
+        now = time.monotonic()
+        running = sum(max(0.0, end - now) for end in self._ends.values())
+        waiting = sum(each.cost.seconds(len(each.jobs)) for each in self._queues.values())
+        return min(best, queue.cost.within((running + waiting) / self._lanes.count))
+
     def _finish(
         self, queue: _Queue, jobs: list[_Job], done: "asyncio.Future[tuple[Sequence[Any], float]]"
     ) -> None:
+        del self._ends[done]
         try:
             values, ms = done.result()
         except BaseException as error:
             failure = Internal("The compute lane failed; the server's log has the details.")
             failure.__cause__ = error
             values, ms = [failure] * len(jobs), 0.0
+        if not any(isinstance(value, TaskError) for value in values):
+            queue.cost.observe(len(jobs), ms / 1000)
         if queue.told is not None:
             queue.told(len(jobs), ms / 1000)
         for job, value in zip(jobs, values, strict=True):

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from app.core.errors import ModelUnavailable
@@ -15,23 +16,76 @@ from app.core.weights import Store
 
 log = logging.getLogger(__name__)
 
+# The rate is that of the last few seconds.
+_SAMPLES = 10
+_SAMPLE_EVERY_SECONDS = 0.5
+
 
 class Stopped(Exception):
     """The server is stopping, and the download with it; the next one goes on from there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a download is. `bytes_per_second` is None while it is not known; `waiting` is one that others
+    are fetched before."""
+
+    done_bytes: int
+    total_bytes: int
+    bytes_per_second: float | None
+    waiting: bool
+
+    @property
+    def percent(self) -> int:
+        return 100 * self.done_bytes // self.total_bytes if self.total_bytes else 0
+
+
 @dataclass(slots=True)
 class _Download:
+    """Written by the thread that fetches, read by the event loop's."""
+
     spec: EngineSpec
     done: int = 0
     total: int = 0
+    begun: bool = False
+    samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+
+    def told(self, done: int, total: int, now: float) -> None:
+        self.done, self.total = done, total
+        # What was here before the first sample is no part of the rate.
+        if not self.samples or now - self.samples[-1][0] >= _SAMPLE_EVERY_SECONDS:
+            self.samples.append((now, done))
+
+    def standing(self, now: float) -> Standing:
+        total = self.total or self.spec.weights.size_bytes
+        return Standing(self.done, total, self._rate(now), waiting=not self.begun)
+
+    def _rate(self, now: float) -> float | None:
+        if not self.samples:
+            return None
+        since, before = self.samples[0]
+        seconds = now - since
+        return (self.done - before) / seconds if seconds >= _SAMPLE_EVERY_SECONDS else None
 
 
 class Downloads:
-    """What is being fetched, how far it is, and what could not be had. No request waits for it."""
+    """What is being fetched, how far it is, and what could not be had. No request waits for it.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: the weights on this machine.
+        arrived: told of the id of weights that were fetched, on the event loop.
+        clock: seconds, for the rate.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        arrived: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._arrived = arrived
+        self._clock = clock
         self._waiting: deque[_Download] = deque()
         self._by_id: dict[str, _Download] = {}
         self._problems: dict[str, str] = {}
@@ -41,10 +95,13 @@ class Downloads:
 
     def percent(self, spec: EngineSpec) -> int | None:
         """How far the weights are; None where nothing is fetched."""
+        standing = self.standing(spec)
+        return None if standing is None else standing.percent
+
+    def standing(self, spec: EngineSpec) -> Standing | None:
+        """How the download of the weights stands; None where nothing is fetched."""
         download = self._by_id.get(spec.weights.id)
-        if download is None:
-            return None
-        return 100 * download.done // download.total if download.total else 0
+        return None if download is None else download.standing(self._clock())
 
     def problem(self, spec: EngineSpec) -> str:
         """Why the last download of these weights failed; empty where none did."""
@@ -52,9 +109,13 @@ class Downloads:
 
     def start(self, specs: Iterable[EngineSpec]) -> None:
         """Fetch what is missing. Called on the event loop; returns at once."""
+        self.fetch(spec for spec in specs if not self._store.present(spec))
+
+    def fetch(self, specs: Iterable[EngineSpec]) -> None:
+        """Fetch what is missing or damaged. Called on the event loop; returns at once."""
         with self._lock:
             for spec in specs:
-                if spec.weights.id not in self._by_id and not self._store.present(spec):
+                if spec.weights.id not in self._by_id:
                     download = _Download(spec)
                     self._by_id[spec.weights.id] = download
                     self._waiting.append(download)
@@ -85,9 +146,10 @@ class Downloads:
         def progress(done: int, total: int) -> None:
             if self._stop.is_set():
                 raise Stopped
-            download.done, download.total = done, total
+            download.told(done, total, self._clock())
 
         name = download.spec.weights.id
+        download.begun = True
         try:
             log.info("downloading %s", name)
             self._store.pull(download.spec, progress)
@@ -107,6 +169,8 @@ class Downloads:
     def _ended(self, download: _Download, problem: str) -> None:
         self._by_id.pop(download.spec.weights.id, None)
         self._problems[download.spec.weights.id] = problem
+        if not problem:
+            self._arrived(download.spec.weights.id)
 
 
 def _thread_safe(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:

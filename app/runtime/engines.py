@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.core.errors import ModelUnavailable
+from app.core.errors import ModelUnavailable, WrongState
 from app.core.operation import Chosen, EngineSpec
 from app.core.weights import Store
+from app.runtime.call_cost import CallCost, Measured, measured
 from app.runtime.downloads import Downloads
 
 log = logging.getLogger(__name__)
+
+# For which calls with several items are timed when an engine is loaded.
+_MEASURING_SECONDS = 1.5
 
 
 class EngineState(StrEnum):
@@ -49,6 +53,7 @@ class _Slot:
     spec: EngineSpec
     engine: Any = None
     chosen: Chosen | None = None
+    measured: Measured = ()
     served_before: bool = False
     problem: str = ""
     failed_at: float = 0.0
@@ -60,7 +65,7 @@ class _Slot:
 
     @property
     def memory_bytes(self) -> int:
-        return self.spec.memory_bytes or self.spec.weights.size_bytes
+        return self.spec.bytes_when_loaded
 
 
 class Engines:
@@ -74,8 +79,8 @@ class Engines:
 
     def __init__(self, store: Store, memory: MemoryPolicy, retry_load_after: float) -> None:
         self.store = store
-        self.downloads = Downloads(store)
-        self._memory = memory
+        self.downloads = Downloads(store, self._weights_arrived)
+        self.memory = memory
         self._retry_load_after = retry_load_after
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._slots: dict[tuple[str, str], _Slot] = {}
@@ -115,6 +120,10 @@ class Engines:
         """An engine with the weights that serve: those that are loaded, or else those that would be."""
         slot = self._slot(spec)
         return slot.chosen if slot.chosen is not None else _as_stored(spec, self.store)
+
+    def measured(self, spec: EngineSpec) -> Measured:
+        """What calls of an engine took when it was loaded."""
+        return self._slot(spec).measured
 
     @property
     def bytes_in_memory(self) -> int:
@@ -175,12 +184,48 @@ class Engines:
             return None
         return ModelUnavailable(self.problem(spec))
 
+    def in_use(self, spec: EngineSpec) -> bool:
+        """Whether something is computed with an engine, or waits for it to load."""
+        slot = self._slot(spec)
+        return slot.pins > 0 or slot.loading is not None
+
     def start_loading(self, spec: EngineSpec) -> None:
         """Load an engine in the background, for those who come later."""
         if self.may_load(spec):
             slot = self._slot(spec)
-            slot.loading = asyncio.create_task(self._load(slot))
-            slot.loading.add_done_callback(_outcome_is_in_the_slot)
+            slot.loading = self._loading(slot)
+
+    def load_now(self, spec: EngineSpec) -> None:
+        """The same because somebody wants it, also where it could not be loaded a moment ago.
+
+        Raises:
+            WrongState: it is loaded or being loaded already, or its weights are not here.
+        """
+        slot = self._slot(spec)
+        if slot.engine is not None:
+            raise WrongState(f"The model '{spec.name}' is loaded already.")
+        if slot.loading is not None:
+            raise WrongState(f"The model '{spec.name}' is being loaded already.")
+        if not self.store.present(spec):
+            raise WrongState(self.problem(spec))
+        slot.loading = self._loading(slot)
+
+    def unload(self, spec: EngineSpec) -> None:
+        """Free the memory of an engine that nobody uses. The next request that needs it loads it again.
+
+        Raises:
+            WrongState: it is in use, being loaded or not loaded.
+        """
+        slot = self._slot(spec)
+        if slot.loading is not None:
+            raise WrongState(f"The model '{spec.name}' is being loaded. Unload it when it is ready.")
+        if slot.engine is None:
+            raise WrongState(f"The model '{spec.name}' is not loaded.")
+        if slot.pins:
+            raise WrongState(f"The model '{spec.name}' is in use. Try again when its requests are answered.")
+        self._stop_idle_timer(slot)
+        self._unload(slot)
+        self._tell_those_who_wait_for_room()
 
     def close(self) -> None:
         self.downloads.close()
@@ -191,17 +236,29 @@ class Engines:
             refusal = self.refusal(slot.spec)
             if refusal is not None:
                 raise refusal
-            slot.loading = asyncio.create_task(self._load(slot))
-            slot.loading.add_done_callback(_outcome_is_in_the_slot)
+            slot.loading = self._loading(slot)
         # Whoever stops waiting leaves the load to those who come later.
         await asyncio.shield(slot.loading)
+
+    def _loading(self, slot: _Slot) -> "asyncio.Task[None]":
+        loading = asyncio.create_task(self._load(slot))
+        loading.add_done_callback(_outcome_is_in_the_slot)
+        return loading
+
+    def _weights_arrived(self, weights_id: str) -> None:
+        """What was wrong with files is mended by new ones."""
+        for slot in self._slots.values():
+            if slot.spec.weights.id == weights_id:
+                slot.problem = ""
 
     async def _load(self, slot: _Slot) -> None:
         spec = slot.spec
         try:
             await self._make_room(slot)
             loop = asyncio.get_running_loop()
-            engine, chosen = await loop.run_in_executor(self._loader, _loaded_and_warm, spec, self.store)
+            engine, chosen, took = await loop.run_in_executor(
+                self._loader, _loaded_and_warm, spec, self.store
+            )
         except Exception as error:
             slot.failed_at = time.monotonic()
             slot.problem = self._why(spec, error)
@@ -209,7 +266,7 @@ class Engines:
         finally:
             slot.loading, slot.reserved = None, False
             self._tell_those_who_wait_for_room()
-        slot.engine, slot.chosen, slot.problem = engine, chosen, ""
+        slot.engine, slot.chosen, slot.measured, slot.problem = engine, chosen, took, ""
         slot.served_before, slot.used_at = True, time.monotonic()
         if slot.pins == 0:
             self._start_idle_timer(slot)
@@ -227,7 +284,7 @@ class Engines:
 
     async def _make_room(self, slot: _Slot) -> None:
         """Unload what is not in use until the engine fits, the one that was used longest ago first."""
-        budget = self._memory.budget_bytes
+        budget = self.memory.budget_bytes
         if budget is None:
             return
         if slot.memory_bytes > budget:
@@ -262,7 +319,7 @@ class Engines:
         self._loader.submit(gc.collect)
 
     def _start_idle_timer(self, slot: _Slot) -> None:
-        seconds = self._memory.idle_seconds
+        seconds = self.memory.idle_seconds
         self._stop_idle_timer(slot)
         if seconds is not None and slot.engine is not None and slot.memory_bytes > 0:
             slot.idle_timer = asyncio.get_running_loop().call_later(seconds, self._unload_if_idle, slot)
@@ -286,6 +343,16 @@ class Engines:
         return slot
 
 
+def _told(took: Measured, most: int) -> str:
+    if len(took) < 2:
+        return ""
+    cost = CallCost(took)
+    per_call, per_item = cost.line
+    return (
+        f"; a call takes {per_call * 1e3:.0f} + n x {per_item * 1e3:.0f} ms, at most {cost.best(most)} items"
+    )
+
+
 def _outcome_is_in_the_slot(loading: "asyncio.Task[None]") -> None:
     """A load that nobody waits for any more must not end as an exception that nobody saw."""
     if not loading.cancelled():
@@ -300,18 +367,19 @@ def _as_stored(spec: EngineSpec, store: Store) -> Chosen:
     return Chosen(spec, store.fingerprint(spec), store.source(spec), store.caution(spec))
 
 
-def _loaded_and_warm(spec: EngineSpec, store: Store) -> tuple[Any, Chosen]:
-    """The engine, and what its files were when they were opened."""
+def _loaded_and_warm(spec: EngineSpec, store: Store) -> tuple[Any, Chosen, Measured]:
+    """The engine, what its files were when they were opened, and what its calls take."""
     started = time.perf_counter()
     try:
         placement = store.open(spec)
         chosen = _as_stored(spec, store)
         engine = spec.load(placement)
         engine.warmup()
+        took = measured(engine.warmup, spec.batch, _MEASURING_SECONDS) if spec.batch > 1 else ()
     except Exception:
         raise
     except BaseException as error:
         # A panic of a library in Rust, or one that leaves the process: here it is a failed load.
         raise RuntimeError(f"loading {spec.name} raised {type(error).__name__}") from error
-    log.info("engine %s ready in %.1f s", spec.name, time.perf_counter() - started)
-    return engine, chosen
+    log.info("engine %s ready in %.1f s%s", spec.name, time.perf_counter() - started, _told(took, spec.batch))
+    return engine, chosen, took

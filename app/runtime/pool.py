@@ -19,6 +19,7 @@ from app.core.operation import Chosen, EngineSpec, Operation, Params
 from app.core.plan import Node
 from app.core.weights import Store
 from app.runtime.batcher import Batcher, Computed, bisected, is_out_of_memory
+from app.runtime.call_cost import CallCost
 from app.runtime.engines import Engines, MemoryPolicy
 from app.runtime.lanes import Lanes
 from app.runtime.observation import SILENT, Observer
@@ -51,6 +52,7 @@ class Pool:
         retry_load_after: seconds for which an engine that could not be loaded is not tried again.
         lane_timeout: seconds after which a lane that does not answer is given up and replaced.
         observer: told of every batch.
+        threads: of a lane; the engines are loaded for so many.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Pool:
         retry_load_after: float = 30.0,
         lane_timeout: float = 600.0,
         observer: Observer = SILENT,
+        threads: int = 1,
     ) -> None:
+        self.threads = threads
         self.lanes = Lanes(lanes, "lane", lane_timeout)
         self._batcher = Batcher(self.lanes)
         self._resource_batcher = Batcher(Lanes(_RESOURCE_LANES, "resource", lane_timeout))
@@ -72,11 +76,15 @@ class Pool:
         self._observer = observer
         self._costs: dict[tuple[str, str | None], deque[float]] = {}
         self._medians: dict[tuple[str, str | None], float] = {}
+        self._call_costs: dict[tuple[str, EngineSpec | None], CallCost] = {}
         self._most_in_memory: dict[str, int] = {}
         self._noting = threading.Lock()
         self.state = self._engines.state
         self.problem = self._engines.problem
         self.load = self._engines.load
+        self.load_now = self._engines.load_now
+        self.unload = self._engines.unload
+        self.in_use = self._engines.in_use
         self.store = store
         self.downloads = self._engines.downloads
 
@@ -84,6 +92,10 @@ class Pool:
     def models_bytes(self) -> int:
         """The memory that loaded engines take, as they declare it."""
         return self._engines.bytes_in_memory
+
+    @property
+    def memory(self) -> MemoryPolicy:
+        return self._engines.memory
 
     def candidates(self, operation: Operation, params: Params) -> list[EngineSpec]:
         """The engines that may serve an operation with these params, the most preferred first.
@@ -200,11 +212,28 @@ class Pool:
         else:
             largest = operation.batch if node.engine is None else self._largest_batch(node.engine.spec)
             batcher = self._batcher if operation.uses is None else self._resource_batcher
-            computed = await batcher.submit(node.work, compute, inputs, largest=largest, told=told)
+            cost = self._call_cost(operation, node.engine)
+            computed = await batcher.submit(node.work, compute, inputs, largest=largest, cost=cost, told=told)
         costs = self._costs.setdefault((operation.type, engine), deque(maxlen=_REMEMBERED_COSTS))
         costs.append(computed.ms)
         self._medians[operation.type, engine] = round(statistics.median(costs), 3)
         return computed
+
+    def calls(self) -> list[tuple[str, EngineSpec, CallCost, int]]:
+        """Of every operation and its engine what a call costs, and the most items that one takes."""
+        return [
+            (type_, spec, cost, cost.best(self._largest_batch(spec)))
+            for (type_, spec), cost in self._call_costs.items()
+            if spec is not None and cost.is_known
+        ]
+
+    def _call_cost(self, operation: Operation, engine: Chosen | None) -> CallCost:
+        spec = engine.spec if engine else None
+        cost = self._call_costs.get((operation.type, spec))
+        if cost is None:
+            measured = self._engines.measured(spec) if spec else ()
+            cost = self._call_costs[operation.type, spec] = CallCost(measured)
+        return cost
 
     def _largest_batch(self, spec: EngineSpec) -> int:
         return min(spec.batch, self._most_in_memory.get(spec.name, spec.batch))

@@ -31,7 +31,7 @@ ended = threading.Event()
 
 
 class Toy:
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         """Nothing to warm."""
 
 
@@ -212,7 +212,7 @@ def test_every_good_request_is_answered_right_whatever_goes_on(url, room):
     assert refused == {401, 429}
 
     health = httpx.get(f"{url}/health/ready").json()
-    assert health["lanes"] == {"count": 2, "lost": 1}
+    assert health["lanes"] == {"count": 2, "threads": 1, "lost": 1}
     assert health["status"] == "degraded"
     # Nothing is held by those who left.
     deadline = time.monotonic() + 20

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from app.api import gauges
 from app.api.doors import Doors
 from app.api.gauges import drifting, read_drift
 from app.api.room import RequestLimits, Room
@@ -37,7 +37,7 @@ TASK = {"operation_id": "a", "type": "measure"}
 
 
 class Toy:
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         """Nothing is cold."""
 
 
@@ -57,7 +57,14 @@ def dream(crop: Sequence[Crop], params: NoParams, engine: Toy) -> list[Box]:
     return [each.box for each in crop]
 
 
-REGISTRY = Registry([measure, dream])
+@operation(needs=lambda params: {"crop": IMAGE}, engine=TOY)
+def rest(crop: Sequence[Crop], params: NoParams, engine: Toy) -> list[Box]:
+    """Rest."""
+    time.sleep(0.002)
+    return [each.box for each in crop]
+
+
+REGISTRY = Registry([measure, dream, rest])
 
 
 @pytest.fixture
@@ -158,6 +165,14 @@ def test_the_states_and_the_memory_of_models_are_told(url):
     assert after["sightgraph_models_bytes",] == 5_000
 
 
+def test_what_the_calls_of_an_engine_cost_is_told(url):
+    analyze(url, "rest")
+    found = values(url)
+    each, whole = (found[f"sightgraph_call_{name}", "toy", "rest"] for name in ("item_seconds", "seconds"))
+    assert each + whole >= 0.002
+    assert 2 <= found["sightgraph_call_items_max", "toy", "rest"] <= 4
+
+
 def test_what_a_full_server_refuses_is_counted(light, url):
     light.limits = RequestLimits(max_requests=0)
     answer = httpx.post(f"{url}/analyze_image/", json={"image_url": "http://x.test/", "tasks": [TASK]})
@@ -221,7 +236,7 @@ def test_only_an_admin_reads_them(light):
     assert found["sightgraph_refusals_total", "forbidden"] == 1
 
 
-def test_the_drift_of_classifiers_is_told(tmp_path, registry, monkeypatch):
+def test_the_drift_of_classifiers_is_told(tmp_path, registry):
     shelf = Shelf(tmp_path / "classifiers")
     rng = np.random.default_rng(0)
     seen = {name: sorted(rng.normal(100, 5, 500).round(3).tolist()) for name in ("brightness", "size")}
@@ -232,8 +247,7 @@ def test_the_drift_of_classifiers_is_told(tmp_path, registry, monkeypatch):
     cats = classifiers.find("cats")
     for _ in range(300):
         cats.observe({"brightness": 200.0, "size": 100.0}, 0.5)
-    monkeypatch.setattr(gauges, "MAX_CLASSIFIERS", 2)
-    drift = read_drift(classifiers)
+    drift = read_drift(classifiers, most=2)
     found = {
         (sample.name, *sample.labels.values()): sample.value
         for family in drifting(drift)

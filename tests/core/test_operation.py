@@ -25,7 +25,7 @@ from tests.toys import ToyWeights
 
 
 class ToyEngine:
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         pass
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -684,6 +685,14 @@ class TestBundled:
 
     def test_a_package_that_is_one_module_has_a_folder(self, store):
         assert store.open(spec_of(Bundled("zxing-cpp", "zxingcpp"))).files.is_dir()
+
+    def test_a_package_that_is_just_being_imported_is_here(self, store, monkeypatch):
+        # Its module is known by then, and has no spec yet.
+        half = types.ModuleType("facenet_pytorch")
+        assert half.__spec__ is None
+        monkeypatch.setitem(sys.modules, "facenet_pytorch", half)
+        assert store.present(self.MTCNN)
+        assert (store.open(self.MTCNN).files / "data" / "pnet.pt").is_file()
 
     def test_it_is_never_fetched_or_removed(self, store, hub):
         store.pull(self.MTCNN, Progress())

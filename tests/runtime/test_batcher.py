@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import Internal, InvalidParams, TaskError
 from app.runtime.batcher import Batcher, Computed, bisected
+from app.runtime.call_cost import CallCost
 from app.runtime.lanes import Lanes
 
 # Only a failing test waits as long as this.
@@ -120,6 +121,62 @@ def test_what_gathers_while_the_lane_is_busy_goes_together():
 
     in_loop(scenario)
     assert record.batches == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("scales", "first"),
+    [
+        pytest.param([1], [3, 3], id="one kind, in halves"),
+        pytest.param([1, 2], [6, 4], id="of the longer kind a part goes after the shorter one"),
+        pytest.param([2, 1], [4, 2], id="the first kind goes first"),
+        pytest.param([1, 100], [6, 3], id="a long kind is halved"),
+    ],
+)
+def test_what_waits_is_divided_so_that_all_lanes_finish_together(scales, first):
+    # Both lanes hold a batch before either goes on.
+    both = threading.Barrier(2)
+    record = Recorder()
+
+    def hold(items: Sequence[Any]) -> list[Any]:
+        answers = record(items)
+        if len(record.batches) <= 2:
+            both.wait(PATIENCE_SECONDS)
+        return answers
+
+    async def scenario(batcher: Batcher) -> None:
+        tasks = []
+        for scale in scales:
+            cost = CallCost(((1, 1.5 * scale), (2, 2.5 * scale)))
+            tasks += [
+                asyncio.create_task(batcher.submit(scale, hold, n, largest=8, cost=cost)) for n in range(6)
+            ]
+        await asyncio.gather(*tasks)
+
+    in_loop(scenario, lanes=2)
+    assert sorted(map(len, record.batches[:2])) == sorted(first)
+
+
+def test_a_call_that_costs_nothing_itself_takes_few_items():
+    record = Recorder()
+
+    async def scenario(batcher: Batcher) -> None:
+        cost = CallCost(((1, 1.0), (2, 2.0)))
+        await asyncio.gather(*(batcher.submit("a", record, n, largest=8, cost=cost) for n in range(4)))
+
+    in_loop(scenario)
+    assert [len(batch) for batch in record.batches] == [2, 2]
+
+
+def test_calls_tell_what_they_cost_but_not_those_that_fail():
+    done, failed = CallCost(), CallCost()
+
+    async def scenario(batcher: Batcher) -> None:
+        await batcher.submit("a", double, 1, cost=done)
+        await batcher.submit("b", refuse_negative, -1, cost=failed)
+
+    in_loop(scenario)
+    assert done.seconds(1) > 0
+    assert failed.seconds(1) == 0
 
 
 def test_items_of_different_groups_are_not_mixed():

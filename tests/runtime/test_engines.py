@@ -14,6 +14,7 @@ from app.core.errors import InvalidParams, ModelUnavailable
 from app.core.operation import IMAGE, Chosen, EngineSpec, NoParams, Operation, Params, operation
 from app.core.plan import IMAGE_NODE, Node
 from app.core.weights import Placement, Progress
+from app.runtime.downloads import Downloads
 from app.runtime.engines import EngineState, MemoryPolicy
 from app.runtime.pool import Pool, Preferences
 from tests.toys import ToyStore, ToyWeights
@@ -25,7 +26,7 @@ class ToyEngine:
     def __init__(self, placement: Placement) -> None:
         self.placement = placement
 
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         pass
 
 
@@ -372,6 +373,50 @@ def test_a_download_in_the_background_is_told_in_percent_and_then_serves():
         assert isinstance(await pool.load(spec), ToyEngine)
 
     in_loop(scenario, ToyStore("a", pull=pull))
+
+
+def test_the_rate_of_a_download_is_that_of_what_came_lately():
+    steps, told = threading.Semaphore(0), threading.Semaphore(0)
+    now = 0.0
+
+    def pull(spec: EngineSpec, progress: Progress) -> None:
+        # An earlier download brought the first 500.
+        for done in (500, 510, *range(1000, 40_000, 1000)):
+            assert steps.acquire(timeout=PATIENCE_SECONDS)
+            progress(done, 100_000)
+            told.release()
+
+    async def scenario() -> None:
+        nonlocal now
+        downloads = Downloads(ToyStore("a", pull=pull), clock=lambda: now)
+        spec = toy("a")
+
+        def step(seconds: float) -> float | None:
+            nonlocal now
+            now += seconds
+            steps.release()
+            assert told.acquire(timeout=PATIENCE_SECONDS)
+            standing = downloads.standing(spec)
+            assert standing is not None
+            return standing.bytes_per_second
+
+        downloads.start([spec])
+        assert step(1) is None
+        assert step(0.1) is None
+        assert step(1.9) == 250
+        for _ in range(20):
+            rate = step(0.5)
+        assert rate == 2000
+        # What has stalled slows down.
+        now += 100
+        stalled = downloads.standing(spec)
+        assert stalled is not None
+        assert stalled.bytes_per_second is not None
+        assert stalled.bytes_per_second < 100
+        downloads.close()
+        steps.release(20)
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(

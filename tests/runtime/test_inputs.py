@@ -46,7 +46,7 @@ class ToyEmbedder:
     def __init__(self, placement: Placement) -> None:
         self.calls: list[list[Any]] = CALLS
 
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         pass
 
 

@@ -23,7 +23,7 @@ from tests.toys import ToyStore, ToyWeights
 
 
 class Toy:
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         """Nothing to warm."""
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,7 @@ class ToyEngine:
         self.name = name
         self.warm = False
 
-    def warmup(self) -> None:
+    def warmup(self, items: int = 1) -> None:
         self.warm = True
 
 
@@ -252,7 +253,7 @@ def test_the_log_has_what_the_message_has_not(caplog):
 
 def test_an_engine_that_cannot_warm_up_is_unavailable():
     class Cold(ToyEngine):
-        def warmup(self) -> None:
+        def warmup(self, items: int = 1) -> None:
             raise ValueError("too cold")
 
     toy = spec(Cold)
@@ -524,6 +525,36 @@ def test_what_no_lane_has_taken_is_waiting():
 
 
 # Memory
+
+
+def test_an_engine_that_takes_several_items_is_measured_when_it_is_loaded():
+    sizes: list[int] = []
+
+    class Measured(ToyEngine):
+        def warmup(self, items: int = 1) -> None:
+            sizes.append(items)
+            time.sleep(0.002)
+
+    def run(items: Sequence[int]) -> list[int]:
+        time.sleep(0.002)
+        return list(items)
+
+    several, one = spec(Measured, name="several", batch=4), spec(Measured, name="one")
+    op = measuring(several, run=run)
+
+    async def scenario(pool: Pool) -> None:
+        await pool.load(one)
+        assert sizes == [1]
+        await pool.load(several)
+        assert sizes[1:] == [1, 1, 1, 2, 2, 4, 4]
+        assert pool.calls() == []
+        await pool.submit(node(op, several), {"crop": 1})
+        ((type_, engine, cost, most),) = pool.calls()
+        assert (type_, engine) == (op.type, several)
+        assert cost.seconds(4) >= cost.seconds(1) >= 0.002
+        assert 2 <= most <= 4
+
+    in_loop(scenario)
 
 
 class OutOfMemoryError(RuntimeError):

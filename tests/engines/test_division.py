@@ -1,0 +1,38 @@
+"""How the cores are divided between lanes."""
+
+import pytest
+import torch
+
+from app.engines.division import Division, best_division, divisions, measured_divisions
+
+
+@pytest.mark.parametrize(
+    ("cores", "lanes"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 3, 6]), (7, [1, 7]), (16, [1, 2, 4, 8, 16])]
+)
+def test_every_division_uses_all_cores(cores, lanes):
+    found = divisions(cores)
+    assert [each.lanes for each in found] == lanes
+    assert all(each.lanes * each.threads == cores for each in found)
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [
+        pytest.param([100, 180], (2, 1), id="many lanes"),
+        pytest.param([200, 100], (1, 2), id="one lane"),
+        pytest.param([105, 100], (2, 1), id="nothing to speak of"),
+        pytest.param([0, 0], (2, 1), id="nothing at all"),
+        pytest.param([10, 300, 100], (2, 2), id="between them"),
+    ],
+)
+def test_the_one_with_the_most_calls_is_taken_where_it_is_clearly_better(rates, best):
+    found = divisions(2 ** (len(rates) - 1))
+    assert best_division(dict(zip(found, rates, strict=True))) == best
+
+
+def test_each_is_measured_and_the_threads_are_as_before():
+    before = torch.get_num_threads()
+    rates = measured_divisions(2)
+    assert list(rates) == [Division(1, 2), Division(2, 1)]
+    assert all(rate > 0 for rate in rates.values())
+    assert torch.get_num_threads() == before
