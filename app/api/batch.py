@@ -24,6 +24,7 @@ from app.api.bodies import in_time
 from app.api.errors import INTERNAL_DETAIL, STATUS
 from app.api.index_bodies import ITEMS_FORM_MAX_BYTES
 from app.api.openapi import documented
+from app.api.rate_limits import count_images
 from app.api.request_id import request_id
 from app.api.room import Room
 from app.api.streaming import NDJSON, TAKEN, Document, Framing, Lines, Part, Parts, Streamed
@@ -53,6 +54,7 @@ async def analyze_batch(
         # A client may take its time to send: it holds no place meanwhile.
         arriving = files.enter_async_context(arriving_images(request, room))
         images = await in_time(arriving, room.limits.seconds)
+        count_images(len(images))
         ordered = preferred(request, [NDJSON, MediaType.JSON]) == MediaType.JSON
         framing: Framing = Document("image", "images") if ordered else Lines()
         parts = _parts(room, images, seconds, files.pop_all(), in_order=ordered)

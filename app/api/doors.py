@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import Authentication, granting
 from app.api.exchange import note_api_key
-from app.api.rate_limits import MovingWindow, Quota, client_address
+from app.api.rate_limits import Account, MovingWindow, client_address, counting
 from app.api.sites import check_name, check_site
 from app.core.access import SCOPES, ApiKey, Limit
 
@@ -80,8 +80,9 @@ class DoorsMiddleware(ASGIMiddleware):
         if self._authentication is None:
             # Without keys, what a browser sends for a page looks like what its user sends.
             check_site(str(scope.get("method")), headers, self._doors.cors)
-            quota = self._counted(opt, f"address {address}")
-            await next_app(scope, receive, _telling(quota, send))
+            account = self._counted(opt, f"address {address}")
+            with counting(account):
+                await next_app(scope, receive, _telling(account, send))
             return
         if opt["scope"] == OPEN:
             client, scopes = f"address {address}", frozenset[Any]()
@@ -89,34 +90,30 @@ class DoorsMiddleware(ASGIMiddleware):
             key = self._authentication.caller(scope["headers"], opt["scope"], address)
             note_api_key(scope, key.name)
             client, scopes = f"key {key.name}", key.scopes
-        quota = self._counted(opt, client)
-        with granting(scopes):
-            await next_app(scope, receive, _telling(quota, send))
+        account = self._counted(opt, client)
+        with granting(scopes), counting(account):
+            await next_app(scope, receive, _telling(account, send))
 
-    def _counted(self, opt: dict[str, Any], client: str) -> Quota | None:
-        """What is left to a client after this request; None where nothing is counted.
+    def _counted(self, opt: dict[str, Any], client: str) -> Account | None:
+        """Where this request was counted; None where nothing is.
 
         Raises:
-            TooManyRequestsException: nothing was left.
+            TooManyRequestsException: it is one too many.
         """
         if self._window is None or not opt.get("rate_limit", True):
             return None
-        quota = self._window.take(client)
-        if quota is None:
-            limit, left = self._window.limit, self._window.left(client)
-            raise left.refusal(
-                f"More than {limit.amount:,} requests came within {limit.seconds:,} seconds", left.headers()
-            )
-        return quota
+        account = Account(self._window, client)
+        account.take()
+        return account
 
 
-def _telling(quota: Quota | None, send: Send) -> Send:
-    if quota is None:
+def _telling(account: Account | None, send: Send) -> Send:
+    if account is None:
         return send
 
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableScopeHeaders.from_message(message).update(quota.headers())
+            MutableScopeHeaders.from_message(message).update(account.headers())
         await send(message)
 
     return told

@@ -20,6 +20,7 @@ _SCHEMES = {
     },
 }
 _REFUSALS = {
+    400: "The request is not of its form, or shows two different API keys",
     401: "The API key is missing or wrong; only where the server has keys",
     403: "The API key lacks the scope, or a web page of another site asks",
     429: "The rate limit is reached; Retry-After says when to come back",
@@ -59,13 +60,15 @@ def add_doors(schema: dict[str, Any], app: Litestar, *, keyed: bool) -> None:
         if needed == OPEN:
             operation["security"] = []
         else:
-            refusals.append(401)
+            refusals += [400, 401]
             shown: list[dict[str, list[str]]] = [{name: [needed]} for name in _SCHEMES]
             operation["security"] = shown if keyed else [{}, *shown]
             words = f"Where the server has API keys, one with the scope `{needed}` is needed."
             operation["description"] = "\n\n".join(filter(None, [operation.get("description"), words]))
         for status in refusals:
-            operation["responses"].setdefault(str(status), _refusal(status))
+            # Litestar's own words for a parameter of another form are not those that are answered.
+            if status not in (getattr(handler, "responses", None) or {}):
+                operation["responses"][str(status)] = _refusal(status)
 
 
 def _refusal(status: int) -> dict[str, Any]:

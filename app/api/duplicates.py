@@ -21,6 +21,7 @@ from app.api.embedding import graph_run
 from app.api.index_bodies import ITEMS_FORM_MAX_BYTES, validated
 from app.api.index_schemas import MAX_ITEMS, DuplicatesAnswer, DuplicatesBody, SetBody
 from app.api.openapi import documented
+from app.api.rate_limits import count_images
 from app.api.request_id import request_id
 from app.api.room import Room
 from app.core.errors import Fault, MalformedRequest, RequestError, TaskError
@@ -76,6 +77,7 @@ async def find_in_set(request: Request[Any, Any, Any], room: NamedDependency[Roo
         if not 2 <= len(images) <= MAX_ITEMS or not all(isinstance(each, UploadFile) for each in images):
             raise MalformedRequest(f"image_file: 2 to {MAX_ITEMS} files are needed")
         wanted = validated(SetBody, {name: _value(name, values) for name, values in form.items()})
+        count_images(len(images))
         with room.place():
             return await while_connected(request, _compared(room, images, wanted))
 

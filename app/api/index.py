@@ -27,6 +27,7 @@ from app.api.index_schemas import (
     SearchAnswer,
 )
 from app.api.openapi import documented
+from app.api.rate_limits import count_images
 from app.api.request_id import request_id
 from app.api.room import Room
 from app.api.searching import Sought, found
@@ -48,7 +49,7 @@ async def create_collection(request: Request[Any, Any, Any], room: NamedDependen
     body = await in_time(json_body(request, NewCollection), room.limits.seconds)
     params = body.params if body.target is None else {**body.params, "target": body.target}
     record = await room.index.call(room.index.create, body.name, body.operation, params)
-    return json_response(_collection(record), 201)
+    return json_response(_collection(record, room), 201)
 
 
 @get(
@@ -60,7 +61,7 @@ async def create_collection(request: Request[Any, Any, Any], room: NamedDependen
 )
 async def list_collections(room: NamedDependency[Room]) -> Response[bytes]:
     records = await room.index.call(room.index.storage.collections)
-    return json_response({"collections": [_collection(record) for record in records]})
+    return json_response({"collections": [_collection(record, room) for record in records]})
 
 
 @get(
@@ -71,7 +72,8 @@ async def list_collections(room: NamedDependency[Room]) -> Response[bytes]:
     responses=documented(CollectionAnswer, 404, 503),
 )
 async def describe_collection(collection: FromPath[str], room: NamedDependency[Room]) -> Response[bytes]:
-    return json_response(_collection(await room.index.call(room.index.storage.collection, collection)))
+    record = await room.index.call(room.index.storage.collection, collection)
+    return json_response(_collection(record, room))
 
 
 @delete(
@@ -103,6 +105,7 @@ async def add_items(
         # A client may take its time to send: it holds no place meanwhile.
         arriving = files.enter_async_context(arriving_items(request, room))
         arrivals, thumbnails = await in_time(arriving, room.limits.seconds)
+        count_images(sum(arrival.read is not None for arrival in arrivals))
         with room.place():
             work = _added(room, collection, arrivals, thumbnails)
             return await while_connected(request, work)
@@ -220,8 +223,9 @@ def _item_id(request: Request[Any, Any, Any]) -> str:
     return unquote(sent.removesuffix("/"))
 
 
-def _collection(record: CollectionRecord) -> dict[str, Any]:
+def _collection(record: CollectionRecord, room: Room) -> dict[str, Any]:
     params = dict(record.declared.params)
+    embedding = room.registry.get(record.declared.operation)
     target = params.pop("target")
     return {
         "name": record.declared.name,
@@ -235,6 +239,7 @@ def _collection(record: CollectionRecord) -> dict[str, Any]:
         "created_at": record.created_at,
         "pending": record.pending,
         "rebuilt": record.rebuilt,
+        "takes_text": embedding is not None and embedding.of_text is not None,
     }
 
 

@@ -192,6 +192,8 @@ class CollectionAnswer(_Answer):
     """Vectors that are searched one by one until the search structure has them."""
     rebuilt: float | None
     """How far a rebuild of the search structure has come, 0 to 1; null when none runs."""
+    takes_text: bool
+    """Whether it is searched by text too: its operation embeds texts in the same space."""
 
 
 class CollectionsAnswer(_Answer):

@@ -1,10 +1,15 @@
-"""How often a client may ask: a moving window for each, in memory, bounded."""
+"""How often a client may ask: a moving window for each, in memory, bounded.
+
+A request counts one, and one of many images as many as it has.
+"""
 
 import ipaddress
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,19 +62,20 @@ class MovingWindow:
         self._clock = clock
         self._times: TTLCache[str, deque[float]] = TTLCache(_MAX_CLIENTS, limit.seconds, timer=clock)
 
-    def take(self, client: str) -> Quota | None:
-        """Count one more of a client; None where it is one too many, which is then not counted."""
+    def take(self, client: str, count: int = 1) -> Quota | None:
+        """Count so many more of a client; None where they are too many, which are then not counted."""
         times = self._counted(client)
-        if len(times) >= self.limit.amount:
+        if len(times) + count > self.limit.amount:
             return None
-        times.append(self._clock())
+        times.extend([self._clock()] * count)
         self._times[client] = times
         return self.left(client)
 
-    def left(self, client: str) -> Quota:
+    def left(self, client: str, count: int = 1) -> Quota:
+        """What a client has, and in which time it has so many more."""
         times = self._counted(client)
-        more_in = times[0] + self.limit.seconds - self._clock() if times else 0.0
-        return Quota(self.limit, self.limit.amount - len(times), more_in)
+        ends = times[min(count, len(times)) - 1] + self.limit.seconds if times else self._clock()
+        return Quota(self.limit, self.limit.amount - len(times), ends - self._clock())
 
     def _counted(self, client: str) -> deque[float]:
         times = self._times.get(client)
@@ -79,6 +85,70 @@ class MovingWindow:
         while times and times[0] <= since:
             times.popleft()
         return times
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the requests of a client are counted."""
+
+    window: MovingWindow
+    client: str
+
+    def take(self) -> None:
+        """Count a request.
+
+        Raises:
+            TooManyRequestsException: it is one too many.
+        """
+        if self.window.take(self.client) is None:
+            limit = self.window.limit
+            raise self._refusal(
+                f"More than {limit.amount:,} requests came within {limit.seconds:,} seconds", 1
+            )
+
+    def take_further(self, images: int) -> None:
+        """Count the further images of a request that was counted as one.
+
+        Raises:
+            TooManyRequestsException: they are too many.
+        """
+        limit, left = self.window.limit, self.window.left(self.client).remaining
+        if images > 0 and self.window.take(self.client, images) is None:
+            told = f"of {limit.amount:,} within {limit.seconds:,} seconds {left + 1:,} are left"
+            raise self._refusal(
+                f"The request has {images + 1:,} images, each of which counts as a request, and {told}; "
+                "send fewer at once",
+                images,
+            )
+
+    def headers(self) -> dict[str, str]:
+        return self.window.left(self.client).headers()
+
+    def _refusal(self, detail: str, count: int) -> TooManyRequestsException:
+        return self.window.left(self.client, count).refusal(detail, self.headers())
+
+
+_account: ContextVar[Account | None] = ContextVar("account", default=None)
+
+
+@contextmanager
+def counting(account: Account | None) -> Iterator[None]:
+    token = _account.set(account)
+    try:
+        yield
+    finally:
+        _account.reset(token)
+
+
+def count_images(count: int) -> None:
+    """Count every image of a request that is to be analysed, where requests are counted at all.
+
+    Raises:
+        TooManyRequestsException: they are too many.
+    """
+    account = _account.get()
+    if account is not None:
+        account.take_further(count - 1)
 
 
 def client_address(scope: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Hostile requests over the whole application: all are answered, and none by a fault of the server's own.
+"""Hostile requests over the whole application, which asks for keys: all are answered, and none by a fault of
+the server's own.
 
 What cannot be read is refused with a 4xx and one `detail`; what can be read is answered with 200, and then no
 task fails with `internal`. No answer tells of the machine.
@@ -17,10 +18,16 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from litestar.testing import TestClient
 
 import app
+from app.api.app import build_app
+from app.api.doors import Doors
+from app.api.room import Room
+from app.core.access import SCOPES, made_key
 from app.settings import Settings
 from classifiers.shelf import Shelf
+from tests.conftest import nothing_to_load
 from tests.heads import put_head
 from tests.images import encoded, noise, plain
 from tests.runtime.test_decode import BROKEN_EXIF, HEIC, LAYOUTS, OVERSIZED, REFUSED, WHOLE, saved
@@ -40,6 +47,15 @@ MACHINE = (
     "Traceback",
     'File "',
 )
+
+
+@pytest.fixture(scope="module")
+def client(room: Room) -> Iterator[TestClient[Any]]:
+    key, declared = made_key("tests", SCOPES)
+    guarded = build_app(room, "0", nothing_to_load, Doors(keys=(declared,)))
+    with TestClient(guarded, raise_server_exceptions=False) as client:
+        client.headers["X-API-Key"] = key
+        yield client
 
 
 def judged(response: Any, status: int) -> Any:
@@ -966,7 +982,6 @@ def test_a_head_is_refused_without_a_body(client, path):
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/nothing",
         "/analyze_imag",
         "/analyze_image/x",
@@ -1095,7 +1110,7 @@ def test_a_refusal_is_json_also_where_a_drawing_was_asked_for(client):
         ("Cookie", "a=b; " * 5000),
         ("Cookie", "\xff=\xff; ;;= ;\t"),
         ("Authorization", "Basic \xff\xff"),
-        ("Authorization", "Bearer " + "x" * 50_000),
+        ("Authorization", "Negotiate " + "x" * 50_000),
         ("Host", "evil.test"),
         ("Host", ""),
         ("X-Forwarded-For", "127.0.0.1, " * 1000),
@@ -1121,10 +1136,29 @@ def test_odd_headers_change_nothing(client, name, value):
 
 
 @pytest.mark.parametrize("origin", ["null", "http://evil.test", "x" * 5000])
-def test_pages_of_other_sites_are_refused(client, origin):
+def test_pages_of_other_sites_are_refused_where_no_key_is_asked_for(room, origin):
     content = json.dumps({"tasks": [TASK]}).encode()
-    refused = judged(client.post("/plan/", content=content, headers={"Origin": origin}), 403)
+    with TestClient(build_app(room, "0", nothing_to_load)) as unguarded:
+        refused = judged(unguarded.post("/plan/", content=content, headers={"Origin": origin}), 403)
     assert "may not use this server" in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param({"X-API-Key": ""}, id="none"),
+        pytest.param({"X-API-Key": "x" * 50_000}, id="a long one"),
+        pytest.param({"X-API-Key": "\xff"}, id="bytes"),
+        pytest.param({"X-API-Key": "sightgraph_'; DROP TABLE keys"}, id="a wrong one"),
+        pytest.param({"X-API-Key": "", "Authorization": "Bearer"}, id="a scheme alone"),
+        pytest.param({"X-API-Key": "", "Authorization": "Bearer a b"}, id="two words"),
+    ],
+)
+def test_nothing_is_read_without_a_key(client, shown):
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in shown.items()]
+    for body in (b"{", b"[" * 100_000, b"\xff"):
+        detail = refused(client.post("/plan/", content=body, headers=headers), 401)
+        assert "API key" in detail
 
 
 def test_no_answer_names_other_sites_as_trusted(client):

@@ -762,6 +762,13 @@ class TestUnderPressure:
 
 
 class TestText:
+    def test_a_collection_tells_whether_texts_find_its_items(self, client, make):
+        for operation, takes_text in (("embed_clip", True), ("embed_hog_hsv", False)):
+            name = make(operation)
+            assert client.get(f"/index/{name}/").json()["takes_text"] is takes_text
+            listed = client.get("/index/").json()["collections"]
+            assert {each["name"]: each["takes_text"] for each in listed}[name] is takes_text
+
     def test_a_text_finds_images_in_its_space(self, tiny_client):
         for operation, params in (("embed_clip", {"model": "ViT-B-32"}), ("embed_clip_vit_b_32", {})):
             body = {"name": f"texts-{operation}", "operation": operation, "params": params}

@@ -1,5 +1,8 @@
 """How often a key or an address may ask."""
 
+import json
+from typing import Any
+
 import httpx
 import pytest
 from litestar.testing import TestClient
@@ -142,3 +145,52 @@ def test_without_a_limit_nothing_is_told_of_one(client):
 )
 def test_an_address_of_ipv6_is_that_of_the_subscriber(client, address):
     assert client_address({"client": client}) == address
+
+
+@pytest.mark.parametrize("path", ["/analyze_batch/", "/index/photos/items/", "/find_duplicates/"])
+def test_every_image_of_a_request_counts(room, path):
+    doors = Doors(rate_limit=Limit(10, 3600))
+    texts = {"tasks_json": json.dumps(PLAN["tasks"])} if path == "/analyze_batch/" else {}
+    with TestClient(build_app(room, "0", nothing_to_load, doors)) as client:
+
+        def send(images: int) -> Any:
+            files = [("image_file", (f"{n}.png", b"no image")) for n in range(images)]
+            return client.post(path, files=files, data=texts)
+
+        # None of them is an image, or there is no such collection: they were sent all the same.
+        first = send(6)
+        assert first.status_code != 429
+        assert first.headers["ratelimit"].startswith('"requests";r=4;')
+        too_many = send(5)
+        assert too_many.status_code == 429
+        assert too_many.json()["detail"].startswith(
+            "The request has 5 images, each of which counts as a request, and of 10 within 3,600 seconds "
+            "4 are left; send fewer at once; try again in "
+        )
+        assert int(too_many.headers["retry-after"]) > 3590
+        # The request itself was counted.
+        assert too_many.headers["ratelimit"].startswith('"requests";r=3;')
+        assert send(3).status_code != 429
+        assert client.get("/available_operations/").status_code == 429
+
+
+def test_vectors_that_are_added_count_as_one_request(room):
+    doors = Doors(rate_limit=Limit(2, 3600))
+    items = [{"id": str(n), "vector": [1.0], "space": "made/1"} for n in range(5)]
+    with TestClient(build_app(room, "0", nothing_to_load, doors)) as client:
+        answer = client.post("/index/nowhere/items/", json={"items": items})
+        assert answer.status_code == 404
+        assert answer.headers["ratelimit"].startswith('"requests";r=1;')
+
+
+def test_more_are_free_when_the_oldest_have_left():
+    clock = Clock()
+    window = MovingWindow(Limit(5, 10), clock)
+    window.take("a", 2)
+    clock.now += 4
+    window.take("a", 3)
+    assert [window.left("a", count).more_in for count in (1, 2, 3, 5, 9)] == [6, 6, 10, 10, 10]
+    assert window.take("a") is None
+    clock.now += 6
+    assert window.take("a", 3) is None
+    assert window.take("a", 2) is not None
