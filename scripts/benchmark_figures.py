@@ -4,28 +4,15 @@ A run's `scenarios` are plain values, as they are written to JSON: by scenario `
 `load` by concurrency and `overload`), `bound` and `memory`.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from app.cli.bench.figures import rounded
+
 OURS = "ours"
 PLAIN = "plain"
-
-
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The least value that so many percent do not exceed (the nearest rank); None of nothing."""
-    if not values:
-        return None
-    rank = math.ceil(len(values) * percent / 100)
-    return sorted(values)[max(rank, 1) - 1]
-
-
-def percentiles(ms: Sequence[float]) -> dict[str, Any]:
-    """`p50_ms`, `p95_ms` and `p99_ms`, and of how many."""
-    shown = {f"p{percent}_ms": rounded(percentile(ms, percent)) for percent in (50, 95, 99)}
-    return {"count": len(ms), **shown}
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
@@ -47,10 +34,6 @@ def ratio(part: float | None, whole: float | None) -> float | None:
 def growth_percent(before: float, after: float) -> float | None:
     share = ratio(after - before, before)
     return None if share is None else rounded(100 * share)
-
-
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 def ratios(scenarios: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -15,20 +15,15 @@ import orjson
 from benchmark_images import Photos
 from benchmark_scenarios import Scenario
 
+from app.cli.bench.load import Failed, Seen, clock, keep_asking, light_beside
+
 UPLOAD = "/analyze_image_upload/"
 BATCH = "/analyze_batch/"
 LIGHT = ("/health/live", "/available_operations/")
-LIGHT_EVERY_SECONDS = 0.1
 # Under a load that can be answered nothing is given up before.
 PATIENCE_SECONDS = 1200.0
 # So many images' answers are kept to be compared.
 KEPT_ANSWERS = 200
-
-clock = time.perf_counter
-
-
-class Failed(Exception):
-    """A request was not answered, or not wholly."""
 
 
 class Refused(Failed):
@@ -42,27 +37,6 @@ class Server:
     name: str
     url: str
     pid: int | None = None
-
-
-@dataclass(slots=True)
-class Seen:
-    """What a client saw, in one turn or several.
-
-    `ms` are those of the requests that were answered wholly, and `light_ms` those of the light endpoints.
-    `refused` counts the answers 503, and `problem` is the first of those that count as failed.
-    """
-
-    ms: list[float] = field(default_factory=list)
-    failed: int = 0
-    refused: int = 0
-    problem: str = ""
-    seconds: float = 0.0
-    light_ms: list[float] = field(default_factory=list)
-    light_failed: int = 0
-
-    def fail(self, problem: str) -> None:
-        self.failed += 1
-        self.problem = self.problem or problem
 
 
 class Client:
@@ -98,19 +72,9 @@ class Client:
                 await asyncio.gather(*(self._send(http, Seen()) for _ in range(several)))
 
     async def turn(self, concurrency: int, seconds: float, seen: Seen) -> None:
-        """Ask all the time, so many requests at once.
-
-        No request is begun after the time; those that were are waited for.
-        """
-
-        async def ask_again() -> None:
-            while clock() < started + seconds:
-                await self._ask(http, seen)
-
+        """Ask all the time, so many requests at once."""
         async with connected(self.server.url) as http, self._light_beside(seen):
-            started = clock()
-            await asyncio.gather(*(ask_again() for _ in range(concurrency)))
-            seen.seconds += clock() - started
+            await keep_asking(lambda: self._send(http, seen), concurrency, seconds, seen)
 
     async def flood(self, times: Sequence[float], deadline: float, seen: Seen) -> list[float]:
         """Ask at given times, whatever is unanswered, each request with a deadline.
@@ -144,15 +108,6 @@ class Client:
                     group.create_task(ask(due))
             seen.seconds += clock() - started
         return good
-
-    async def _ask(self, http: httpx.AsyncClient, seen: Seen) -> None:
-        started = clock()
-        try:
-            await self._send(http, seen)
-        except Failed as error:
-            seen.fail(str(error))
-        else:
-            seen.ms.append((clock() - started) * 1000)
 
     async def _send(self, http: httpx.AsyncClient, seen: Seen, *, asks_again: bool = True) -> None:
         """One request, or as many as it takes.
@@ -209,29 +164,20 @@ class Client:
 
     @asynccontextmanager
     async def _light_beside(self, seen: Seen) -> AsyncIterator[None]:
-        """Ask the light endpoints meanwhile, by a client of its own."""
-        ended: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        light = asyncio.create_task(self._ask_light(ended, seen))
-        try:
+        """Ask the light endpoints in turns meanwhile, by a client of its own."""
+        if not self._light:
             yield
-            ended.set_result(clock())
-            await light
-        finally:
-            light.cancel()
+            return
+        paths = cycle(self._light)
 
-    async def _ask_light(self, ended: "asyncio.Future[float]", seen: Seen) -> None:
-        """Ask at fixed times, one after another. The time of one counts from when it was due, also where the
-        one before was not answered then."""
-        due, number = clock(), 0
-        async with connected(self.server.url) as http:
-            while self._light and not (ended.done() and due >= ended.result()):
-                await asyncio.sleep(max(0.0, due - clock()))
-                try:
-                    (await http.get(self._light[number % len(self._light)])).raise_for_status()
-                    seen.light_ms.append((clock() - due) * 1000)
-                except httpx.HTTPError:
-                    seen.light_failed += 1
-                due, number = due + LIGHT_EVERY_SECONDS, number + 1
+        async def ask() -> None:
+            try:
+                (await http.get(next(paths))).raise_for_status()
+            except httpx.HTTPError as error:
+                raise Failed(str(error)) from None
+
+        async with connected(self.server.url) as http, light_beside(ask, seen):
+            yield
 
 
 @cache

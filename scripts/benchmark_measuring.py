@@ -11,12 +11,15 @@ from typing import IO, Any
 
 import click
 from benchmark_bound import Bound, Times, bound
-from benchmark_figures import OURS, PLAIN, arrivals, percentiles, ratio, rounded
+from benchmark_figures import OURS, PLAIN, arrivals, ratio
 from benchmark_images import Photos
-from benchmark_load import Client, Failed, Seen, Server
+from benchmark_load import Client, Server
 from benchmark_process import cpu_seconds, peak_resident_bytes
 from benchmark_scenarios import Agreement, Scenario
 from serving import running, serving
+
+from app.cli.bench.figures import percentiles, rounded
+from app.cli.bench.load import Failed, Seen
 
 # Each server comes so often at every concurrency.
 TURNS = 3

@@ -15,9 +15,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from app.cli.bench.figures import percentile, percentiles
 from app.main import build_room
 from app.settings import Settings
-from scripts.benchmark_figures import arrivals, growth_percent, percentile, percentiles, ratio, ratios
+from scripts.benchmark_figures import arrivals, growth_percent, ratio, ratios
 from scripts.benchmark_images import Photos
 from scripts.benchmark_scenarios import SCENARIOS, Agreement
 from tests.conftest import served

@@ -22,10 +22,10 @@ from click.testing import CliRunner, Result
 
 from app.api.room import Room
 from app.cli import main
-from app.cli.client import Refused, Server
 from app.cli.embedding import EmbeddedFiles, Embedder
 from app.cli.training import Stated, opened
 from app.cli.vector_cache import Entry, VectorCache
+from app.client import Answer, AsyncSightgraph, Refused
 from app.index.local import LocalStorage
 from classifiers.rows import Embedding, SourceError
 from tests.classifiers.site import FOCUS, Site, row
@@ -386,7 +386,7 @@ class TestTrain:
     def test_an_interrupt_while_images_are_embedded(self, faces, url, run, monkeypatch):
         stopped: list[str] = []
 
-        async def interrupted(self: Server, image: Path, tasks: Any) -> Any:
+        async def interrupted(self: AsyncSightgraph, image: Path, tasks: Any) -> Any:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             try:
                 await asyncio.sleep(60)
@@ -394,7 +394,7 @@ class TestTrain:
                 stopped.append(image.name)
                 raise
 
-        monkeypatch.setattr(Server, "analyze", interrupted)
+        monkeypatch.setattr(AsyncSightgraph, "analyze", interrupted)
         result = run("train", "--source", faces, "--server", url)
         assert result.exit_code == 130, result.output
         assert stopped
@@ -624,13 +624,13 @@ class TestFolder:
 
     def test_only_what_is_new_is_embedded_again(self, folder, url, data, monkeypatch):
         asked: list[str] = []
-        analyze = Server.analyze
+        analyze = AsyncSightgraph.analyze
 
-        async def counted(self: Server, image: Path, tasks: Any) -> Any:
+        async def counted(self: AsyncSightgraph, image: Path, tasks: Any) -> Any:
             asked.append(image.name)
             return await analyze(self, image, tasks)
 
-        monkeypatch.setattr(Server, "analyze", counted)
+        monkeypatch.setattr(AsyncSightgraph, "analyze", counted)
         for number in range(3, 20):
             put(folder, f"dog/{number}.png", noise(40, 30, seed=100 + number))
         before = self.read(folder, url, data)
@@ -659,11 +659,11 @@ class Scripted:
     def __init__(self, *answers: dict[str, Any] | Exception) -> None:
         self.left = list(answers)
 
-    async def analyze(self, image: Path, tasks: Any) -> dict[str, Any]:
+    async def analyze(self, image: Path, tasks: Any) -> Answer:
         answer = self.left.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return Answer(answer)
 
 
 def answer(
@@ -685,7 +685,8 @@ def answer(
         "cropped_image_bbox": box,
     }
     results = {"0": result, "phash": hashed, "properties": properties}
-    return {"results": results, "image": {"format": "PNG"}}
+    image = {"width": 40, "height": 90, "format": "PNG", "sha256": ""}
+    return {"image_url": "uploaded:image", "results": results, "image": image}
 
 
 class Silent:
@@ -706,7 +707,7 @@ class TestEmbedder:
 
         def embed(*answers: Any, target: str = "whole_image") -> EmbeddedFiles:
             paths = [f"cat/{number}.png" for number in range(2)]
-            embedder = Embedder(Scripted(*answers), [Embedding(HOG)], target, cache, workers=1)  # type: ignore[arg-type]
+            embedder = Embedder(Scripted(*answers), [Embedding(HOG)], target, cache, workers=1)
             return asyncio.run(embedder.embed(folder, paths, self.watcher))
 
         yield embed
@@ -750,7 +751,7 @@ class TestEmbedder:
         asked: list[Any] = []
 
         class Listening(Scripted):
-            async def analyze(self, image: Path, tasks: Any) -> dict[str, Any]:
+            async def analyze(self, image: Path, tasks: Any) -> Answer:
                 asked.extend(tasks)
                 return await super().analyze(image, tasks)
 

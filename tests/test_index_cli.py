@@ -1,6 +1,5 @@
 """`sightgraph index` and `sightgraph search`, against the real application."""
 
-import asyncio
 import itertools
 import json
 import os
@@ -9,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.api.room import Room
-from app.cli import client, main
-from app.cli.client import Refused, Server, Unreachable, Upload
+from app.cli import main
 from app.cli.contact_sheet import GAP, PICTURE, Tile, contact_sheet, fractions, shortened_to
 from app.cli.folder import contents, image_suffixes, is_gone
 from app.cli.indexing import FILES_PER_REQUEST, Indexing, Tally
 from app.cli.printing import printable
+from app.client import AsyncSightgraph, retrying
 from app.index.local import LocalStorage
 from app.runtime.decode import sha256_of
 from tests.conftest import served
 from tests.images import astronaut, encoded, figure, noise, pasted, plain
+from tests.prepared import FULL, Answers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -216,6 +216,26 @@ class TestIndex:
         )
         assert result.exit_code == 0
         assert result.stdout == f"No images are in {folder}.\n"
+
+    def test_the_counts_as_json(self, folder, name, url):
+        command = ["index", folder, "--collection", name, "--server", url, "--json"]
+        assert json.loads(run(*command).stdout)["added"] == 0
+        put_many(folder, 2)
+        (folder / "broken.png").write_text("no image")
+        result = run(*command)
+        assert result.exit_code == 1
+        counts = json.loads(result.stdout)
+        assert counts.pop("seconds") > 0
+        assert counts == {
+            "collection": name,
+            "added": 2,
+            "replaced": 0,
+            "unchanged": 0,
+            "ignored": 0,
+            "failed": 1,
+            "deleted": 0,
+            "without_region": 0,
+        }
 
     def test_another_operation_or_target_than_the_collections_is_refused(self, folder, name, url, http):
         put_many(folder, 1)
@@ -520,117 +540,6 @@ def test_what_a_terminal_would_obey_is_shown_as_escapes(text, shown):
     assert printable(text) == shown
 
 
-class Answers:
-    """A server with prepared answers, the last of which is given again and again; exceptions are raised."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.asked: list[httpx.Request] = []
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        await request.aread()
-        self.asked.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-    def ask(self, ask: Callable[[Server], Any]) -> Any:
-        async def asked() -> Any:
-            transport = httpx.MockTransport(self)
-            async with httpx.AsyncClient(base_url="http://test", transport=transport) as http:
-                return await ask(Server(http))
-
-        return asyncio.run(asked())
-
-
-FULL = httpx.Response(503, headers={"Retry-After": "0"}, json={"detail": "full"})
-FINE = httpx.Response(200, json={"name": "c"})
-
-
-class TestClient:
-    @pytest.fixture(autouse=True)
-    def no_waits(self, monkeypatch):
-        monkeypatch.setattr(client, "WAITS", (0.0, 0.0))
-
-    def test_a_full_server_and_a_broken_connection_are_tried_again(self):
-        answers = Answers(FULL, httpx.ReadError("reset"), FINE)
-        assert answers.ask(lambda server: server.collection("c")) == {"name": "c"}
-        assert len(answers.asked) == 3
-
-    def test_a_rate_limit_is_waited_for(self):
-        limited = httpx.Response(429, headers={"Retry-After": "0"}, json={"detail": "too many"})
-        answers = Answers(limited, FINE)
-        assert answers.ask(lambda server: server.collection("c")) == {"name": "c"}
-        assert len(answers.asked) == 2
-
-    def test_a_server_that_stays_full_is_given_up_with_its_own_words(self):
-        answers = Answers(FULL)
-        with pytest.raises(Refused, match="full") as refused:
-            answers.ask(lambda server: server.collection("c"))
-        assert refused.value.status == 503
-        assert len(answers.asked) == 3
-
-    def test_an_index_that_is_not_available_is_not_waited_for(self):
-        answers = Answers(httpx.Response(503, json={"detail": "held by another process"}))
-        with pytest.raises(Refused, match="held by another process"):
-            answers.ask(lambda server: server.collection("c"))
-        assert len(answers.asked) == 1
-
-    def test_a_server_that_never_answered_is_not_waited_for(self):
-        answers = Answers(httpx.ConnectError("refused"))
-        with pytest.raises(Unreachable, match="No answer from http://test"):
-            answers.ask(lambda server: server.collection("c"))
-        assert len(answers.asked) == 1
-
-    def test_a_connection_that_stays_broken_is_given_up(self):
-        answers = Answers(FULL, httpx.ReadError(""))
-        with pytest.raises(Unreachable, match="ReadError"):
-            answers.ask(lambda server: server.collection("c"))
-        assert len(answers.asked) == 3
-
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            httpx.Response(200, text="<html>"),
-            httpx.Response(200, json=[1]),
-            httpx.Response(404, text="nginx"),
-            httpx.Response(400, json={"detail": [{"no": "text"}]}),
-            httpx.Response(307, headers={"Location": "/login"}),
-        ],
-        ids=["html", "list", "text", "other detail", "redirect"],
-    )
-    def test_what_is_no_server_of_ours_is_told(self, answer):
-        with pytest.raises(Refused, match="not as a server of Sightgraph does"):
-            Answers(answer).ask(lambda server: server.collection("c"))
-
-    def test_names_are_one_part_of_a_path(self):
-        answers = Answers(FINE)
-        answers.ask(lambda server: server.item("..", "a/../b?c#d %41.png"))
-        (request,) = answers.asked
-        assert request.url.raw_path == b"/index/%2E%2E/items/a%2F%2E%2E%2Fb%3Fc%23d%20%2541%2Epng"
-
-    def test_an_item_that_is_gone_is_none(self):
-        gone = Answers(httpx.Response(404, json={"detail": "no such item"}))
-        assert gone.ask(lambda server: server.item("c", "a")) is None
-        assert gone.ask(lambda server: server.delete("c", "a")) is False
-
-    def test_files_are_sent_whole_at_every_attempt(self, tmp_path):
-        files = [put(tmp_path, f"{number}.png", noise(300, 300, seed=number)) for number in range(2)]
-        uploads = [Upload(file, file.name, {"path": file.name}) for file in files]
-        answers = Answers(FULL, httpx.Response(200, json={"items": ["of two"]}))
-        assert answers.ask(lambda server: server.add("c", uploads, thumbnails=True)) == ["of two"]
-        first, second = (request.content for request in answers.asked)
-        for file in files:
-            assert file.read_bytes() in first
-            assert file.read_bytes() in second
-
-    def test_a_file_that_vanishes_before_it_is_sent_fails_as_such(self, tmp_path):
-        uploads = [Upload(tmp_path / "gone.png", "gone.png", {})]
-        with pytest.raises(FileNotFoundError):
-            Answers(FINE).ask(lambda server: server.add("c", uploads, thumbnails=True))
-
-
 class Heard:
     """Remembers what failed."""
 
@@ -648,12 +557,12 @@ class Heard:
 def indexed(folder: Path, answers: Answers, paths: Sequence[str]) -> tuple[Indexing, Tally, Heard]:
     tally, heard = Tally(), Heard()
 
-    async def bring(server: Server) -> Indexing:
+    async def bring(server: AsyncSightgraph) -> Indexing:
         indexing = Indexing(server, "c", folder, tally, heard, thumbnails=True, workers=1)
         await indexing.run(paths, delete_missing=False)
         return indexing
 
-    return answers.ask(bring), tally, heard
+    return answers.ask(bring, retries=1), tally, heard
 
 
 def added(*codes: str | None) -> httpx.Response:
@@ -679,7 +588,7 @@ class TestIndexing:
 
     @pytest.fixture(autouse=True)
     def three_files(self, folder, monkeypatch):
-        monkeypatch.setattr(client, "WAITS", (0.0,))
+        monkeypatch.setattr(retrying, "FIRST_WAIT", 0.0)
         put_many(folder, 3)
 
     PATHS = ("000.png", "001.png", "002.png")
@@ -716,8 +625,7 @@ class TestIndexing:
             monkeypatch.setattr("app.cli.indexing.FILES_PER_REQUEST", 3)
         indexing, tally, heard = indexed(folder, Answers(EMPTY, answer), self.PATHS)
         assert indexing.stopped
-        assert indexing.problem is not None
-        assert indexing.problem.message == told
+        assert str(indexing.problem) == told
         assert (tally.failed, heard.failures) == (0, {})
 
     def test_a_large_file_fills_a_request(self, folder, monkeypatch):

@@ -1,6 +1,7 @@
 """`sightgraph keys`, and commands that talk to a server with keys."""
 
 import hashlib
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -28,6 +29,13 @@ def test_a_new_key_is_shown_once_with_the_entry_for_the_server(monkeypatch):
     assert entry == f"app:analyze+index:{hashlib.sha256(key.encode()).hexdigest()}"
     monkeypatch.setenv("SIGHTGRAPH_API_KEYS", f"{entry},\n other:admin:{'0' * 64}")
     assert [each.name for each in Settings().api_keys] == ["app", "other"]
+
+
+def test_a_new_key_and_its_entry_as_json():
+    result = run("keys", "new", "app", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    made = json.loads(result.stdout)
+    assert made["entry"] == f"app:analyze:{hashlib.sha256(made['key'].encode()).hexdigest()}"
 
 
 def test_a_key_analyses_unless_told_otherwise():

@@ -205,6 +205,20 @@ def test_verify_reads_every_file(hub, tmp_path):
     assert run("verify", "net").exit_code == 0
 
 
+def test_verify_tells_json(hub, tmp_path):
+    assert json.loads(run("verify", "--json").stdout) == []
+    run("pull", "net")
+    assert json.loads(run("verify", "--json").stdout) == [{"weights": "toys/net", "problems": []}]
+    (model,) = (tmp_path / "hub").glob("models--toys--net/snapshots/*/model.bin")
+    model.write_bytes(bytes(len(MODEL)))
+    result = run("verify", "--json")
+    assert result.exit_code == 1
+    (row,) = json.loads(result.stdout)
+    assert row["weights"] == "toys/net"
+    assert row["problems"][0].startswith("model.bin has other contents")
+    assert "sightgraph models pull toys/net" in result.stderr
+
+
 def test_verify_of_what_is_not_here_fails(hub):
     result = run("verify", "net")
     assert result.exit_code == 1
@@ -308,7 +322,7 @@ class TestProcess:
         served.gate.clear()
         first = self.start(served, tmp_path, "pull", "net")
         try:
-            assert served.half_sent.wait(90)
+            assert served.half_sent.wait(30)
             deadline = time.monotonic() + 10
             while not any(part.stat().st_size for part in tmp_path.rglob("*.incomplete")):
                 assert time.monotonic() < deadline

@@ -4,29 +4,31 @@ Both are spoken to over HTTP, so that there is one path.
 """
 
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import click
 
+from app.cli.printing import printable
 from app.cli.starting import API_KEY_VARIABLE, declarations_told, read_settings
+from app.core.errors import SightgraphError
 
 if TYPE_CHECKING:
-    from app.cli.client import Server
+    from app.client import AsyncSightgraph
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def server_options(command: Command) -> Command:
-    """Which server a command talks to; `connected` takes both."""
+    """Which server a command talks to; `connected` takes both. What that refuses ends the command."""
     options = (
         click.option(
             "--server",
             metavar="URL",
-            callback=_checked_url,
+            callback=checked_url,
             help="A running server. Without it the work is done in this process. "
             f"The API key that a server asks for is taken from the variable {API_KEY_VARIABLE}.",
         ),
@@ -34,15 +36,29 @@ def server_options(command: Command) -> Command:
             "--offline", is_flag=True, help="In this process: keep off the network for model weights."
         ),
     )
+    command = refusals_told(command)
     for option in reversed(options):
         command = option(command)
     return command
 
 
+def refusals_told(command: Command) -> Command:
+    """What a server refuses, or that there is none, ends the command with a message."""
+
+    @wraps(command)
+    def told(*args: Any, **given: Any) -> Any:
+        try:
+            return command(*args, **given)
+        except SightgraphError as error:
+            raise click.ClickException(printable(str(error))) from None
+
+    return cast("Command", told)
+
+
 @asynccontextmanager
 async def connected(
     server: str | None, offline: bool, *, needs_index: bool = True
-) -> "AsyncIterator[Server]":
+) -> "AsyncIterator[AsyncSightgraph]":
     """The server at an address, or without one the application in this process, with the settings of the
     environment.
 
@@ -56,30 +72,28 @@ async def connected(
     """
     import httpx
 
-    from app.cli.client import TIMEOUT, Server
+    from app.client import AsyncSightgraph
 
     if server is not None:
         if offline:
             raise click.UsageError(
                 "--offline is for this process; the server of --server has its own settings."
             )
-        key = os.environ.get(API_KEY_VARIABLE, "").strip()
-        headers = {"Authorization": f"Bearer {key}"} if key else None
-        async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT, headers=headers) as client:
-            yield Server(client)
+        async with AsyncSightgraph(server) as reached:
+            yield reached
         return
     settings = read_settings(offline=offline)
     # What a server warns of in its log, the answers of this one say.
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     from app.api.doors import UNGUARDED
+    from app.cli.in_process import InProcessTransport
     from app.main import create_app
 
     with declarations_told():
         # A command ends soon: nothing is downloaded beside it, or loaded before it is needed.
         ahead = settings.model_copy(update={"pull": ()})
         app = create_app(ahead, load_ahead=False, doors=UNGUARDED)
-    # The two libraries describe the same calls by different types.
-    transport = httpx.ASGITransport(cast("Any", app), raise_app_exceptions=False)
+    transport = InProcessTransport(app)
     problem: Exception | None = None
     async with (
         app.lifespan(),
@@ -87,20 +101,21 @@ async def connected(
     ):
         # What leaves the lifespan as an exception would come out in a group.
         try:
-            yield await _reached(Server(client)) if needs_index else Server(client)
+            reached = AsyncSightgraph(client=client)
+            yield await _with_index(reached) if needs_index else reached
         except Exception as error:
             problem = error
     if problem is not None:
         raise problem
 
 
-async def _reached(server: "Server") -> "Server":
+async def _with_index(server: "AsyncSightgraph") -> "AsyncSightgraph":
     """A server whose index can be used.
 
     Raises:
         ClickException: it cannot; another process holds it, say.
     """
-    from app.cli.client import Refused
+    from app.client import Refused
 
     try:
         await server.collections()
@@ -120,7 +135,8 @@ def encodable(context: click.Context, parameter: click.Parameter, text: str | No
     return text
 
 
-def _checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+def checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    """The callback of an option that takes a server's address."""
     if url is None:
         return None
     try:

@@ -43,8 +43,16 @@ class Tile:
 
 
 def picture_of_file(path: Path) -> PIL.Image.Image | None:
-    """An image file, upright as the server sees it; None where it cannot be decoded here."""
-    data = path.read_bytes()
+    """An image file, upright as the server sees it; None where it cannot be decoded here.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return picture_of_bytes(path.read_bytes())
+
+
+def picture_of_bytes(data: bytes) -> PIL.Image.Image | None:
+    """The same of what a file holds."""
     try:
         return PIL.Image.fromarray(decode(data, sha256_of(data), DecodeLimits()).pixels)
     except ImageUnreadable:

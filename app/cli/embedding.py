@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from app.cli.client import Refused, Server
 from app.cli.folder import read, reason
 from app.cli.indexing import Watcher
 from app.cli.vector_cache import Entry, VectorCache
+from app.client import Answer, AsyncSightgraph, Refused, TaskResult
 from app.core.errors import (
     DeadlineExceeded,
     InvalidParams,
@@ -80,7 +78,7 @@ class Embedder:
         face_context: where a prominent face is looked for.
     """
 
-    server: Server
+    server: AsyncSightgraph
     embeddings: Sequence[Embedding]
     target: str
     cache: VectorCache
@@ -165,46 +163,43 @@ class Embedder:
             {"operation_id": _PROPERTIES, "type": "image_properties", "params": shared},
         ]
 
-    def _of_answer(self, sha256: str, answer: dict[str, Any], done: EmbeddedFiles) -> Embedded | None:
+    def _of_answer(self, sha256: str, answer: Answer, done: EmbeddedFiles) -> Embedded | None:
         vectors = []
         whole_instead = False
         for number, embedding in enumerate(self.embeddings):
-            result = answer["results"][str(number)]
-            if result["error_code"] == RegionNotFound.code:
+            result = answer[str(number)]
+            if result.error_code == RegionNotFound.code:
                 done.without_region += 1
                 return None
-            self._check(embedding, result)
             vectors.append(self._vector(number, embedding, result))
-            whole_instead |= self.target != WHOLE_IMAGE and result["cropped_image_bbox"] is None
+            whole_instead |= self.target != WHOLE_IMAGE and result.cropped_image_bbox is None
         done.whole_instead += whole_instead
-        hashed = answer["results"][_HASH]
-        phash = int(hashed["data"]["phash"], 16) if hashed["status"] == "success" else None
-        slices = {"format": answer["image"]["format"]}
-        measures = _measures(answer["results"][_PROPERTIES])
+        hashed = answer[_HASH]
+        phash = int(hashed.data["phash"], 16) if hashed.ok else None
+        slices = {} if answer.image is None else {"format": answer.image.format}
+        measures = _measures(answer[_PROPERTIES])
         if self.target == WHOLE_IMAGE:
             self.cache.put(sha256, self._asked(), Entry(vectors, phash, slices, measures))
         return Embedded(sha256, vectors, phash, slices, measures)
 
-    def _check(self, embedding: Embedding, result: dict[str, Any]) -> None:
-        if result["error_code"] in _SAME_FOR_ALL:
-            raise SourceError(f"{embedding.operation}: {result['error_message']}")
-        if result["status"] != "success":
-            raise _FileFailed(f"{embedding.operation}: {result['error_message']}")
-        if (result["model"] or {}).get("space") is None or result["data"] is None:
+    def _vector(self, number: int, embedding: Embedding, result: TaskResult) -> Values:
+        if result.error_code in _SAME_FOR_ALL:
+            raise SourceError(f"{embedding.operation}: {result.error_message}")
+        if not result.ok:
+            raise _FileFailed(f"{embedding.operation}: {result.error_message}")
+        vector, space = result.vector, None if result.model is None else result.model.space
+        if vector is None:
             raise SourceError(
                 f"{embedding.operation} gives no vector of one region; name an operation that embeds, such "
                 f"as embed_hog_hsv."
             )
-
-    def _vector(self, number: int, embedding: Embedding, result: dict[str, Any]) -> Values:
-        space = result["model"]["space"]
         if self._spaces[number] not in (None, space):
             raise SourceError(
                 f"{embedding.operation}: the server's engine became another one while the images were "
                 f"embedded; start again."
             )
         self._spaces[number] = space
-        return np.asarray(result["data"], np.float32)
+        return vector
 
     def _known(self, sha256: str) -> Entry | None:
         """What was kept of a file, once the server has told which spaces it serves."""
@@ -217,13 +212,13 @@ class Embedder:
         return json.dumps([*map(asdict, self.embeddings), *self._spaces], sort_keys=True)
 
 
-def _measures(result: dict[str, Any]) -> dict[str, float]:
+def _measures(result: TaskResult) -> dict[str, float]:
     """Of the region, as a server measures what it classifies; none from one that cannot."""
-    if result["status"] != "success":
+    if not result.ok:
         return {}
-    properties = result["data"]
+    properties = result.data
     file = properties["file"]
-    box = Box(*(result["cropped_image_bbox"] or (0, 0, file["width"], file["height"])))
+    box = result.box or Box(0, 0, file["width"], file["height"])
     return {BRIGHTNESS: properties["brightness"], SIZE: size_of(box.width, box.height)}
 
 
@@ -231,5 +226,5 @@ class _FileFailed(Exception):
     """A file cannot be embedded; the next one may be."""
 
 
-def _codes(answer: dict[str, Any]) -> set[str]:
-    return {result["error_code"] for result in answer["results"].values()}
+def _codes(answer: Answer) -> set[str | None]:
+    return {result.error_code for result in answer.values()}

@@ -31,12 +31,13 @@ class ImageFile:
     metadata: dict[str, Any]
 
 
-def contents(folder: Path, suffixes: frozenset[str]) -> Contents:
+def contents(folder: Path, suffixes: frozenset[str], *, recursive: bool = True) -> Contents:
     """Walk a folder. Hidden files and folders are left out, and links to folders are not followed.
 
     Args:
         folder: the folder.
         suffixes: of image files, in lower case.
+        recursive: whether the folders in it belong to it.
     """
     images: list[str] = []
     closed: list[tuple[str, str]] = []
@@ -47,7 +48,7 @@ def contents(folder: Path, suffixes: frozenset[str]) -> Contents:
 
     for parent, folders, files in os.walk(folder, onerror=refused):
         inside = Path(parent).relative_to(folder)
-        folders[:] = _shown(folders)
+        folders[:] = _shown(folders) if recursive else []
         ignored += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
         for name in _shown(files):
             if os.path.splitext(name)[1].lower() in suffixes:

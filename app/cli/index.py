@@ -1,22 +1,21 @@
 """`sightgraph index`: the images of a folder as a collection that can be searched."""
 
 import contextlib
-import signal
+import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.connection import connected, encodable, server_options
-from app.cli.ending import INTERRUPTED
+from app.cli.ending import INTERRUPTED, STOPPING, stopped_by_interrupt
 from app.cli.printing import printable
 from app.cli.progress import Bar, image_bars
 
 if TYPE_CHECKING:
-    from app.cli.client import Server
-    from app.cli.indexing import Indexing, Tally
+    from app.cli.indexing import Tally
+    from app.client import AsyncSightgraph
 
 DEFAULT_OPERATION = "embed_hog_hsv"
 
@@ -58,6 +57,7 @@ DEFAULT_OPERATION = "embed_hog_hsv"
     type=click.IntRange(1, 64),
     help="Requests at once, each with several images.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the counts at the end as JSON.")
 @server_options
 def index(
     folder: Path,
@@ -67,6 +67,7 @@ def index(
     thumbnails: bool,
     delete_missing: bool,
     workers: int,
+    as_json: bool,
     server: str | None,
     offline: bool,
 ) -> None:
@@ -90,7 +91,9 @@ def index(
         tally.failed += 1
         watcher.failed(path, why)
     if not walked.images:
-        click.echo(f"No images are in {printable(str(folder))}.")
+        counts = _counts(tally, walked.ignored)
+        nothing = f"No images are in {printable(str(folder))}."
+        click.echo(_json(collection, tally, counts) if as_json else nothing)
         sys.exit(1 if walked.closed else 0)
 
     async def bring() -> Indexing:
@@ -99,14 +102,20 @@ def index(
             indexing = Indexing(
                 reached, collection, folder, tally, watcher, thumbnails=thumbnails, workers=workers
             )
-            with _stopped_by_interrupt(indexing, watcher):
+
+            def stop() -> None:
+                indexing.stop()
+                watcher.say(STOPPING)
+
+            with stopped_by_interrupt(stop):
                 await indexing.run(walked.images, delete_missing=delete_missing)
             return indexing
 
     indexing = None
     with contextlib.suppress(KeyboardInterrupt), bars:
         indexing = asyncio.run(bring())
-    click.echo(_summary(collection, tally, walked.ignored))
+    counts = _counts(tally, walked.ignored)
+    click.echo(_json(collection, tally, counts) if as_json else _summary(collection, tally, counts))
     if indexing is None or indexing.stopped:
         click.echo("The same command goes on with what is left.", err=True)
         if indexing is not None and indexing.problem is not None:
@@ -115,14 +124,16 @@ def index(
     sys.exit(1 if tally.failed else 0)
 
 
-async def _found_or_made(server: "Server", name: str, operation: str | None, target: str | None) -> None:
+async def _found_or_made(
+    server: "AsyncSightgraph", name: str, operation: str | None, target: str | None
+) -> None:
     """See to it that a collection is there, and that it is the one that was asked for.
 
     Raises:
         Refused: it cannot be made.
         ClickException: there is one of this name with another operation or target.
     """
-    from app.cli.client import Refused
+    from app.client import Refused
 
     try:
         found = await server.collection(name)
@@ -144,31 +155,8 @@ async def _found_or_made(server: "Server", name: str, operation: str | None, tar
             )
 
 
-@contextlib.contextmanager
-def _stopped_by_interrupt(indexing: "Indexing", watcher: Bar) -> Iterator[None]:
-    """The first SIGINT lets what is in flight finish; the next one interrupts as ever."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    as_ever = signal.getsignal(signal.SIGINT)
-
-    def stop() -> None:
-        indexing.stop()
-        watcher.say("Stopping as soon as what is in flight is done. Ctrl-C again stops at once.")
-
-    def once(*_: Any) -> None:
-        signal.signal(signal.SIGINT, as_ever)
-        loop.call_soon_threadsafe(stop)
-
-    signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, as_ever)
-
-
-def _summary(collection: str, tally: "Tally", ignored: int) -> str:
-    counts = {
+def _counts(tally: "Tally", ignored: int) -> dict[str, int]:
+    return {
         "added": tally.added,
         "replaced": tally.replaced,
         "unchanged": tally.unchanged,
@@ -176,6 +164,14 @@ def _summary(collection: str, tally: "Tally", ignored: int) -> str:
         "failed": tally.failed,
         "deleted": tally.deleted,
     }
+
+
+def _json(collection: str, tally: "Tally", counts: dict[str, int]) -> str:
+    told = {"collection": collection, **counts, "without_region": tally.without_region}
+    return json.dumps({**told, "seconds": round(tally.seconds, 3)}, indent=1)
+
+
+def _summary(collection: str, tally: "Tally", counts: dict[str, int]) -> str:
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     nothing = f"; {tally.without_region} without a region to find" if tally.without_region else ""
     rate = tally.seen / tally.seconds if tally.seconds else 0.0

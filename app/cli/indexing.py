@@ -5,12 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import click
-
-from app.cli.client import Refused, Server, Unreachable, Upload
 from app.cli.folder import is_gone, read, reason
+from app.client import AsyncSightgraph, Refused, SightgraphError, Unreachable, Upload
 
 # More files in a request save little; fewer leave the server's lanes idle.
 FILES_PER_REQUEST = 8
@@ -42,6 +40,14 @@ class Tally:
         return self.added + self.replaced + self.unchanged + self.failed
 
 
+class _Changed(NamedTuple):
+    """A file that the collection does not have as it is now."""
+
+    path: str
+    size: int
+    upload: Upload
+
+
 class Watcher(Protocol):
     """Is told of every image when it is done with, and of what failed."""
 
@@ -65,7 +71,7 @@ class Indexing:
 
     def __init__(
         self,
-        server: Server,
+        server: AsyncSightgraph,
         collection: str,
         folder: Path,
         tally: Tally,
@@ -84,9 +90,9 @@ class Indexing:
         self._known: dict[str, str | None] = {}
         self._own: list[str] = []
         self.stopped = False
-        self.problem: click.ClickException | None = None
+        self.problem: SightgraphError | None = None
 
-    def stop(self, problem: click.ClickException | None = None) -> None:
+    def stop(self, problem: SightgraphError | None = None) -> None:
         """Begin nothing new. What is in flight is finished."""
         self.stopped = True
         self.problem = self.problem or problem
@@ -115,16 +121,15 @@ class Indexing:
 
     async def _work(self, left: Iterator[str]) -> None:
         """Take images that no other worker has taken, until none is left."""
-        batch: list[Upload] = []
+        batch: list[_Changed] = []
         size = 0
         try:
             while not self.stopped and (path := next(left, None)) is not None:
                 found = await self._changed(path)
                 if found is None:
                     continue
-                upload, file_size = found
-                batch.append(upload)
-                size += file_size
+                batch.append(found)
+                size += found.size
                 if len(batch) == FILES_PER_REQUEST or size >= BYTES_PER_REQUEST:
                     await self._add(batch)
                     batch, size = [], 0
@@ -133,8 +138,8 @@ class Indexing:
         except (Refused, Unreachable) as error:
             self.stop(error)
 
-    async def _changed(self, path: str) -> tuple[Upload, int] | None:
-        """A file, with its size, that the collection does not have as it is now."""
+    async def _changed(self, path: str) -> _Changed | None:
+        """A file, where the collection does not have it as it is now."""
         try:
             path.encode()
             file = await asyncio.to_thread(read, self._folder, path)
@@ -148,11 +153,12 @@ class Indexing:
             self._tally.unchanged += 1
             self._watcher.seen()
             return None
-        return Upload(self._folder / path, path, file.metadata), file.size
+        return _Changed(path, file.size, Upload(self._folder / path, path, file.metadata))
 
-    async def _add(self, batch: Sequence[Upload]) -> None:
+    async def _add(self, batch: Sequence[_Changed]) -> None:
+        uploads = [each.upload for each in batch]
         try:
-            results = await self._server.add(self._collection, batch, thumbnails=self._thumbnails)
+            results = await self._server.add(self._collection, uploads, thumbnails=self._thumbnails)
         except Refused as error:
             if error.status not in _ABOUT_THE_FILES:
                 raise
@@ -160,25 +166,25 @@ class Indexing:
         except OSError as error:
             await self._alone_or_failed(batch, reason(error))
         else:
-            for upload, result in zip(batch, results, strict=True):
+            for each, result in zip(batch, results, strict=True):
                 if len(batch) > 1 and result["error_code"] in _TOO_MUCH_AT_ONCE:
-                    await self._add([upload])
+                    await self._add([each])
                 else:
-                    self._count(upload, result)
+                    self._count(each.path, result)
 
-    async def _alone_or_failed(self, batch: Sequence[Upload], why: str) -> None:
+    async def _alone_or_failed(self, batch: Sequence[_Changed], why: str) -> None:
         if len(batch) == 1:
-            self._fail(batch[0].id, why)
+            self._fail(batch[0].path, why)
             return
-        for upload in batch:
-            await self._add([upload])
+        for each in batch:
+            await self._add([each])
 
-    def _count(self, upload: Upload, result: dict[str, Any]) -> None:
+    def _count(self, path: str, result: dict[str, Any]) -> None:
         if result["error_code"] in _SAME_FOR_ALL:
-            self.stop(click.ClickException(result["error_message"]))
+            self.stop(SightgraphError(result["error_message"]))
             return
         if result["status"] != "success":
-            self._fail(upload.id, result["error_message"])
+            self._fail(path, result["error_message"])
             return
         if result["replaced"]:
             self._tally.replaced += 1

@@ -116,7 +116,8 @@ def pull(names: tuple[str, ...], everything: bool, operations: tuple[str, ...], 
 
 @models.command()
 @click.argument("names", metavar="[IDS]...", nargs=-1)
-def verify(names: tuple[str, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Read the files of weights that are here, and compare them with what is recorded.
 
     Without IDS, of all of them.
@@ -126,17 +127,21 @@ def verify(names: tuple[str, ...]) -> None:
     inventory = _inventory(read_settings())
     chosen = inventory.named(names) if names else [spec for spec in inventory.kept if inventory.has_any(spec)]
     problems = []
+    rows = []
     for spec in {spec.weights: spec for spec in chosen}.values():
         try:
             found = inventory.store.verify(spec)
         except ModelUnavailable as error:
             raise click.ClickException(str(error)) from None
+        rows.append({"weights": spec.weights.id, "problems": [str(problem) for problem in found]})
         problems += [f"{spec.weights.id}: {problem}." for problem in found]
         if found:
             problems.append(f"{spec.weights.id}: run `sightgraph models pull {spec.weights.id}`.")
-        else:
+        elif not as_json:
             click.echo(f"{spec.weights.id}: every file is right")
-    if not chosen:
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    elif not chosen:
         click.echo("No downloaded weights are here.")
     _tell(list(dict.fromkeys(problems)))
 
@@ -240,16 +245,6 @@ class Inventory:
         candidates = [pool.candidates(stage, params) for stage, params in stages_behind(operation)]
         return [specs[0] for specs in candidates if specs and specs[0] in self.kept]
 
-    def operations_of(self, spec: "EngineSpec") -> list[str]:
-        """The operations whose data it makes; of an engine that must be chosen by a param, its stage."""
-        from app.core.catalog import makers
-
-        return [
-            name
-            for name, operation in self.registry.public.items()
-            if any(spec in stage.may_be_served_by(params) for stage, params in makers(operation))
-        ] or [name for name, operation in self.registry.items() if spec in operation.engines]
-
     def _unknown(self, name: str) -> str:
         known = {known.lower(): known for spec in self.kept for known in (spec.weights.id, spec.name)}
         near = [known[lower] for lower in difflib.get_close_matches(name.lower(), known, n=1)]
@@ -289,11 +284,13 @@ class _Bar:
 
 
 def _row(inventory: Inventory, spec: "EngineSpec") -> dict[str, Any]:
+    from app.core.catalog import operations_of
+
     store = inventory.store
     return {
         "engine": spec.name,
         "weights": spec.weights.id,
-        "operations": inventory.operations_of(spec),
+        "operations": operations_of(spec, inventory.registry),
         "size_bytes": store.size_bytes(spec),
         "licence": spec.licence,
         "state": str(store.state(spec)),

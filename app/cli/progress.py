@@ -1,5 +1,6 @@
 """How far a command is with its images."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from app.cli.printing import printable
@@ -61,3 +62,11 @@ def image_bars() -> "Progress":
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def waiting(what: str) -> AbstractContextManager[object]:
+    """Shows on a terminal what is waited for. Nothing is printed meanwhile."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.status(what) if console.is_terminal else nullcontext()

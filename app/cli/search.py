@@ -14,7 +14,7 @@ from app.core.wording import shortened
 if TYPE_CHECKING:
     import PIL.Image
 
-    from app.cli.client import Server
+    from app.client import AsyncSightgraph
 
 _SHOWN_METADATA = 80
 _ITEMS_AT_ONCE = 8
@@ -144,7 +144,7 @@ def _write(path: Path, sheet: "PIL.Image.Image") -> None:
 
 
 async def _sheet(
-    server: "Server",
+    server: "AsyncSightgraph",
     collection: str,
     hits: Sequence[Mapping[str, Any]],
     image: Path | None,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from app.core.seat import Seat
     from app.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -62,9 +64,23 @@ def serve(
 
         serve_by_workers(settings, host, port, workers)
         return
-    server = build_server(settings, host)
-    # A port that is taken ends the start here, before any model is loaded.
-    server.run(sockets=[bound(host, port)])
+    # A port that is taken ends the start here, before anything takes time.
+    with bound(host, port) as listener:
+        build_server(divided(settings), host).run(sockets=[listener])
+
+
+def divided(settings: "Settings") -> "Settings":
+    """With the division of the cores that computes most, where none is set."""
+    if settings.model_fields_set & {"lanes", "threads"}:
+        return settings
+    from app.engines.division import best_division, measured_divisions
+
+    rates = measured_divisions(settings.lanes)
+    best = best_division(rates)
+    most = max(rates.values())
+    told = ", ".join(f"{each.lanes} x {each.threads}: {rate / most:.2f}" for each, rate in rates.items())
+    log.info("%d lanes of %d threads (lanes x threads: share of the most calls a second; %s)", *best, told)
+    return settings.model_copy(update=best._asdict())
 
 
 def build_server(

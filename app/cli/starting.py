@@ -16,7 +16,20 @@ API_KEY_VARIABLE = f"SIGHTGRAPH_{_KEY_OF_COMMANDS}".upper()
 
 
 def read_settings(**options: Any) -> "Settings":
-    """The settings of the environment; before them go the options of a command that are given.
+    """The settings of the environment; before them go the options of a command that are given. A variable
+    that is none is told.
+
+    Raises:
+        ClickException: one is wrong.
+    """
+    settings = checked_settings(**options)
+    for name in unnecessary_variables(os.environ):
+        click.echo(f"Warning: {name} is no setting of this server.", err=True)
+    return settings
+
+
+def checked_settings(**options: Any) -> "Settings":
+    """The same, and nothing is told.
 
     Raises:
         ClickException: one is wrong.
@@ -27,7 +40,7 @@ def read_settings(**options: Any) -> "Settings":
     from app.settings import Settings
 
     try:
-        settings = Settings(**{name: value for name, value in options.items() if value})
+        return Settings(**{name: value for name, value in options.items() if value})
     except ValidationError as error:
         problems = error.errors(include_url=False)
         for problem in problems:
@@ -35,9 +48,13 @@ def read_settings(**options: Any) -> "Settings":
                 problem["input"] = "(not shown: it may hold a secret)"
             problem["loc"] = (f"SIGHTGRAPH_{problem['loc'][0]}".upper(),)
         raise click.ClickException(f"a setting is wrong: {explain(problems)}") from None
-    for name in unknown_settings(os.environ, [*Settings.model_fields, _KEY_OF_COMMANDS]):
-        click.echo(f"Warning: {name} is no setting of this server.", err=True)
-    return settings
+
+
+def unnecessary_variables(environment: Iterable[str]) -> list[str]:
+    """Those of an environment that look like settings of this server, and are none."""
+    from app.settings import Settings
+
+    return unknown_settings(environment, [*Settings.model_fields, _KEY_OF_COMMANDS])
 
 
 @contextmanager

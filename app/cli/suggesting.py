@@ -8,10 +8,10 @@ from typing import Any
 import click
 import numpy as np
 
-from app.cli.client import Server
 from app.cli.embedding import Embedder
 from app.cli.indexing import Watcher
 from app.cli.printing import printable
+from app.client import AsyncSightgraph
 from app.core.errors import InvalidParams, UnsupportedTarget
 from app.core.operation import Operation
 from app.core.resolver import validated
@@ -89,7 +89,7 @@ class Suggesting:
             found = sorted(done.files.items())
             self._look_at([Looked(path, file.vectors, file.phash) for path, file in found], watcher)
 
-    async def look_at_items(self, server: Server, collection: str, watcher: Watcher) -> None:
+    async def look_at_items(self, server: AsyncSightgraph, collection: str, watcher: Watcher) -> None:
         """Look at the items of a collection of the server's index, which was checked.
 
         Raises:

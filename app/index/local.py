@@ -50,6 +50,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# What lies in the folder, beside the snapshots.
+DATABASE = "index.sqlite"
+_LOCK = "lock"
+_OWNER = "owner"
+
 
 class LocalStorage(Storage):
     """Keeps collections in a folder.
@@ -223,7 +228,7 @@ class _Held:
     def __init__(self, folder: Path, progress: Progress | None, tuning: Tuning) -> None:
         self._lock = _locked(folder)
         try:
-            self.database = Database(folder / "index.sqlite", sqlite.SCHEMA, sqlite.VERSION)
+            self.database = Database(folder / DATABASE, sqlite.SCHEMA, sqlite.VERSION)
         except BaseException:
             self._lock.release()
             raise
@@ -301,13 +306,22 @@ class _Held:
         self._lock.release()
 
 
+def holder_of(folder: Path) -> str:
+    """Who has the index of a folder open, as a sentence; empty where nobody has."""
+    try:
+        with FileLock(folder / _LOCK).acquire(blocking=False):
+            return ""
+    except Timeout:
+        return _held_by(folder / _OWNER)
+
+
 def _locked(folder: Path) -> FileLock:
     """The folder's lock, which ends with the process that holds it."""
-    owner = folder / "owner"
+    owner = folder / _OWNER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Whichever thread closes the index lets go of it.
-        lock = FileLock(folder / "lock", thread_local=False)
+        lock = FileLock(folder / _LOCK, thread_local=False)
         try:
             lock.acquire(blocking=False)
         except Timeout:

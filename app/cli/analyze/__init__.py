@@ -1,0 +1,5 @@
+"""`sightgraph analyze`: tasks on images, from the shell."""
+
+from app.cli.analyze.command import analyze
+
+__all__ = ["analyze"]

@@ -1,0 +1,98 @@
+"""The application in this process, spoken to over HTTP without a socket.
+
+`httpx.ASGITransport` hands an answer over when it is whole. This one is read while it is made, and the
+application waits for its reader: the answers to a folder of images come one by one, and none are piled up.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from litestar.types import ASGIApp, Message
+
+
+class InProcessTransport(httpx.AsyncBaseTransport):
+    """A client's way to an application.
+
+    Args:
+        app: what answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await _Exchange(self._app, request).response()
+
+
+class _Exchange(httpx.AsyncByteStream):
+    """A request that is answered, and the body of the answer."""
+
+    def __init__(self, app: ASGIApp, request: httpx.Request) -> None:
+        self._app = app
+        self._request = request
+        self._is_sent = False
+        self._error: Exception | None = None
+        self._start: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._task = asyncio.create_task(self._answer())
+
+    async def response(self) -> httpx.Response:
+        try:
+            start = await self._start
+        except BaseException:
+            await self.aclose()
+            raise
+        return httpx.Response(start["status"], headers=start["headers"], stream=self)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+        if self._error is not None:
+            raise httpx.RemoteProtocolError(f"{self._error}") from self._error
+
+    async def aclose(self) -> None:
+        """Nobody reads any more: what the application still does for it is in vain."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _answer(self) -> None:
+        url = self._request.url
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": self._request.method,
+            "headers": [(name.lower(), value) for name, value in self._request.headers.raw],
+            "scheme": url.scheme,
+            "path": url.path,
+            "raw_path": url.raw_path.partition(b"?")[0],
+            "query_string": url.query,
+            "server": (url.host, url.port),
+            "client": ("127.0.0.1", 0),
+            "root_path": "",
+        }
+        body = aiter(self._request.stream)  # type: ignore[arg-type]  # that of an asynchronous client
+
+        async def receive() -> Any:
+            if self._is_sent:
+                # Who leaves cancels the task.
+                await asyncio.Event().wait()
+            chunk = await anext(body, None)
+            self._is_sent = chunk is None
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start" and not self._start.done():
+                self._start.set_result(message)
+            elif message["type"] == "http.response.body" and message.get("body"):
+                await self._chunks.put(message["body"])
+
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            self._error = error
+        if not self._start.done():
+            self._start.set_exception(httpx.RemoteProtocolError(f"{self._error or 'there was no answer'}"))
+        await self._chunks.put(None)
