@@ -2,7 +2,7 @@
 # make serve  the server at 127.0.0.1:8000 (make serve ARGS="--port 9000")
 # make test   every check and every test
 # make check  format, lint, types, import rule
-# make docs   write the parts of the README that are generated from the registry
+# make docs   write the parts of the README and of docs/ that are generated from the code
 # make pins   compile requirements.txt anew from pyproject.toml
 PYTHON ?= python3
 VENV := .venv
@@ -46,7 +46,7 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 docs: $(INSTALLED)
-	@$(BIN)/python scripts/readme.py
+	@$(BIN)/python -m scripts.docs
 
 pins: $(INSTALLED)
 	$(UV) pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
