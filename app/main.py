@@ -81,6 +81,7 @@ def build_room(
         memory=MemoryPolicy(settings.memory_budget, settings.idle_unload),
         lane_timeout=settings.lane_timeout,
         observer=observer,
+        threads=settings.threads,
     )
     cache = ResultCache(settings.cache_bytes)
     index = Collections(build_index_storage(settings, seat), registry, pool.choose, settings.request_timeout)
@@ -171,6 +172,7 @@ def local_store(settings: Settings) -> LocalStore:
         pins=read_pins(settings.pinned_weights),
         device=settings.device,
         precision=settings.precision,
+        threads=settings.threads,
     )
 
 
@@ -274,7 +276,13 @@ def create_app(
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
 
-    return build_app(room, version("sightgraph"), lifespan, doors or build_doors(settings))
+    return build_app(
+        room,
+        version("sightgraph"),
+        lifespan,
+        doors or build_doors(settings),
+        playground=settings.playground,
+    )
 
 
 def wanted_engines(names: Sequence[str], room: Room) -> list[EngineSpec]:

@@ -16,7 +16,8 @@ from operations.measure_region import MeasureParams, RegionMeasures, measure_reg
 
 class Params(RegionParams):
     collection_id: (
-        Annotated[int, Field(ge=0, le=2**63 - 1)] | Annotated[str, Field(min_length=1, max_length=500)]
+        Annotated[int, Field(ge=0, le=2**63 - 1)]
+        | Annotated[str, Field(min_length=1, max_length=500, json_schema_extra={"format": "classifier"})]
     )
     """The id or the name of the collection for which a classifier was trained."""
 

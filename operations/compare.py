@@ -8,9 +8,8 @@ from pydantic import Field
 
 from app.core.artifacts import Data, Vector
 from app.core.errors import InvalidReference, TaskError
-from app.core.operation import OUTSIDE_KEY, Gathered, Needs, Params, TaskRef, Wanted, operation
+from app.core.operation import OUTSIDE_KEY, Gathered, Needs, Params, TaskId, TaskRef, Wanted, operation
 
-TaskId = Annotated[str, Field(min_length=1, max_length=128)]
 ItemNumber = Annotated[int, Field(ge=0, le=10_000)]
 
 

@@ -13,7 +13,10 @@ from app.core.resource import Uses
 from app.core.target import REGION_PARAMS, RegionParams, Target
 from operations import encode_crop
 
-CollectionName = Annotated[str, Field(min_length=1, max_length=64)]
+# Its format tells forms what to offer.
+CollectionName = Annotated[
+    str, Field(min_length=1, max_length=64, json_schema_extra={"format": "collection"})
+]
 
 
 class CollectionParams(RegionParams):

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from app.api.room import Room
 from app.cli import main
-from app.cli.client import Server
+from app.client import AsyncSightgraph
 from app.index.storage import Declaration, ItemRegion, NewItem
 from tests.classifiers.site import row
 from tests.conftest import served
@@ -231,7 +231,7 @@ class TestFolder:
         pressed: list[str] = []
         stopped: list[str] = []
 
-        async def interrupted(self: Server, image: Path, tasks: Any) -> Any:
+        async def interrupted(self: AsyncSightgraph, image: Path, tasks: Any) -> Any:
             if not pressed:
                 pressed.append(image.name)
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -241,7 +241,7 @@ class TestFolder:
                 stopped.append(image.name)
                 raise
 
-        monkeypatch.setattr(Server, "analyze", interrupted)
+        monkeypatch.setattr(AsyncSightgraph, "analyze", interrupted)
         result = suggest(faces, "--folder", unlabelled, "--server", url)
         assert (result.exit_code, result.stdout) == (130, ""), result.output
         assert stopped

@@ -31,8 +31,10 @@ from app.api.index import (
     search,
     show_item,
 )
+from app.api.models import list_models, load_model, pull_model, show_model, unload_model
 from app.api.openapi import RegistryDocument
 from app.api.plan import show_plan
+from app.api.playground import PAGES
 from app.api.request_id import send_request_id
 from app.api.room import Room
 from app.core.errors import RequestError, TaskError
@@ -42,7 +44,9 @@ Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 TITLE = "Sightgraph"
 
 
-def build_app(room: Room, version: str, lifespan: Lifespan, doors: Doors = UNGUARDED) -> Application:
+def build_app(
+    room: Room, version: str, lifespan: Lifespan, doors: Doors = UNGUARDED, *, playground: bool = True
+) -> Application:
     """The application over its parts.
 
     Args:
@@ -50,6 +54,7 @@ def build_app(room: Room, version: str, lifespan: Lifespan, doors: Doors = UNGUA
         version: shown in the OpenAPI document.
         lifespan: entered when the server starts and left when it stops.
         doors: who may come in.
+        playground: whether it has pages for people.
     """
 
     keep_discreet()
@@ -79,9 +84,15 @@ def build_app(room: Room, version: str, lifespan: Lifespan, doors: Doors = UNGUA
             list_classifiers,
             show_classifier,
             classifier_health,
+            list_models,
+            show_model,
+            pull_model,
+            load_model,
+            unload_model,
             live,
             ready,
             metrics,
+            *(PAGES if playground else ()),
         ],
         dependencies={
             "room": Provide(provide_room, sync_to_thread=False),

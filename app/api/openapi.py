@@ -67,8 +67,8 @@ _REF = "#/components/schemas/{model}"
 _DESCRIPTIONS = {
     200: "The answer",
     400: "The request cannot be read; the detail says what and where",
-    404: "There is no such collection, item or classifier",
-    409: "The name is taken, or vectors of two spaces would be mixed",
+    404: "There is no such collection, item, classifier or model",
+    409: "The name is taken, vectors of two spaces would be mixed, or a model does not stand so",
     413: "The body is over the limit",
     503: "Try again later",
 }
