@@ -71,11 +71,21 @@ class MovingWindow:
         self._times[client] = times
         return self.left(client)
 
-    def left(self, client: str, count: int = 1) -> Quota:
-        """What a client has, and in which time it has so many more."""
+    def give_back(self, client: str) -> None:
+        """Count the last one of a client no more."""
         times = self._counted(client)
-        ends = times[min(count, len(times)) - 1] + self.limit.seconds if times else self._clock()
-        return Quota(self.limit, self.limit.amount - len(times), ends - self._clock())
+        if times:
+            times.pop()
+
+    def left(self, client: str, count: int | None = None) -> Quota:
+        """What a client has, and in which time it has so many; without a number, one more than now."""
+        times = self._counted(client)
+        remaining = self.limit.amount - len(times)
+        lacking = 1 if count is None else count - remaining
+        more_in = 0.0
+        if times and lacking > 0:
+            more_in = times[min(lacking, len(times)) - 1] + self.limit.seconds - self._clock()
+        return Quota(self.limit, remaining, more_in)
 
     def _counted(self, client: str) -> deque[float]:
         times = self._times.get(client)
@@ -102,30 +112,35 @@ class Account:
         """
         if self.window.take(self.client) is None:
             limit = self.window.limit
-            raise self._refusal(
-                f"More than {limit.amount:,} requests came within {limit.seconds:,} seconds", 1
-            )
+            told = f"More than {limit.amount:,} requests came within {limit.seconds:,} seconds"
+            raise self.window.left(self.client).refusal(told, self.headers())
 
-    def take_further(self, images: int) -> None:
-        """Count the further images of a request that was counted as one.
+    def take_images(self, images: int) -> None:
+        """Count every image of a request that was counted as one. One that is refused does not count at all:
+        else whoever comes back when told to would never have enough.
 
         Raises:
-            TooManyRequestsException: they are too many.
+            TooManyRequestsException: they are too many; without Retry-After where they always will be.
         """
-        limit, left = self.window.limit, self.window.left(self.client).remaining
-        if images > 0 and self.window.take(self.client, images) is None:
-            told = f"of {limit.amount:,} within {limit.seconds:,} seconds {left + 1:,} are left"
-            raise self._refusal(
-                f"The request has {images + 1:,} images, each of which counts as a request, and {told}; "
-                "send fewer at once",
-                images,
+        if images <= 1 or self.window.take(self.client, images - 1) is not None:
+            return
+        self.window.give_back(self.client)
+        limit, left = self.window.limit, self.window.left(self.client, images)
+        told = f"The request has {images:,} images, each of which counts as a request"
+        if images > limit.amount:
+            raise TooManyRequestsException(
+                f"{told}, and no more than {limit.amount:,} are taken within {limit.seconds:,} seconds; send "
+                "fewer at once.",
+                headers=self.headers(),
             )
+        raise left.refusal(
+            f"{told}, and of {limit.amount:,} within {limit.seconds:,} seconds {left.remaining:,} are left; "
+            "send fewer at once",
+            self.headers(),
+        )
 
     def headers(self) -> dict[str, str]:
         return self.window.left(self.client).headers()
-
-    def _refusal(self, detail: str, count: int) -> TooManyRequestsException:
-        return self.window.left(self.client, count).refusal(detail, self.headers())
 
 
 _account: ContextVar[Account | None] = ContextVar("account", default=None)
@@ -148,7 +163,7 @@ def count_images(count: int) -> None:
     """
     account = _account.get()
     if account is not None:
-        account.take_further(count - 1)
+        account.take_images(count)
 
 
 def client_address(scope: Mapping[str, Any]) -> str:

@@ -75,7 +75,11 @@ def divided(settings: "Settings") -> "Settings":
         return settings
     from app.engines.division import best_division, measured_divisions
 
-    rates = measured_divisions(settings.lanes)
+    try:
+        rates = measured_divisions(settings.lanes)
+    except (RuntimeError, MemoryError) as error:
+        log.warning("how the cores are best divided cannot be measured (%s); lanes have one thread", error)
+        return settings
     best = best_division(rates)
     most = max(rates.values())
     told = ", ".join(f"{each.lanes} x {each.threads}: {rate / most:.2f}" for each, rate in rates.items())

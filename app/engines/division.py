@@ -9,11 +9,12 @@ import statistics
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 # What another division must gain over lanes of one thread each: what else runs on the machine moves the
 # figures, too.
-_GAIN = 1.1
+_GAIN = 1.2
 _ROUNDS = 5
 _ROUND_SECONDS = 0.05
 
@@ -42,7 +43,11 @@ def best_division(rates: Rates) -> Division:
 
 
 def measured_divisions(cores: int) -> Rates:
-    """Measure each with calls like a layer of a vision transformer; about a quarter of a second for each."""
+    """Measure each with calls like a layer of a vision transformer; about a quarter of a second for each.
+
+    Raises:
+        RuntimeError: threads or memory are short.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -64,7 +69,6 @@ def _rate(division: Division) -> float:
     # ViT-B/32 on one image: 50 tokens of 768 numbers through the larger half of a layer.
     tokens = torch.ones(50, 768)
     wide, narrow = torch.ones(3072, 768), torch.ones(768, 3072)
-    counts = [0] * division.lanes
     begin = threading.Barrier(division.lanes + 1)
     end = threading.Event()
 
@@ -72,20 +76,29 @@ def _rate(division: Division) -> float:
         inner = torch.nn.functional.gelu(torch.nn.functional.linear(tokens, wide))
         torch.nn.functional.linear(inner, narrow)
 
-    def work(lane: int) -> None:
-        call()
+    def work() -> int:
+        try:
+            call()
+        except BaseException:
+            # The others would wait for this lane for ever.
+            begin.abort()
+            raise
         begin.wait()
+        count = 0
         while not end.is_set():
             call()
-            counts[lane] += 1
+            count += 1
+        return count
 
-    working = [threading.Thread(target=work, args=(lane,), daemon=True) for lane in range(division.lanes)]
-    for each in working:
-        each.start()
-    begin.wait()
-    started = time.perf_counter()
-    time.sleep(_ROUND_SECONDS)
-    end.set()
-    for each in working:
-        each.join()
-    return sum(counts) / (time.perf_counter() - started)
+    with ThreadPoolExecutor(division.lanes) as pool:
+        try:
+            lanes = [pool.submit(work) for _ in range(division.lanes)]
+            begin.wait()
+            started = time.perf_counter()
+            time.sleep(_ROUND_SECONDS)
+        except BaseException:
+            begin.abort()
+            raise
+        finally:
+            end.set()
+        return sum(lane.result() for lane in lanes) / (time.perf_counter() - started)

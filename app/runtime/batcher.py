@@ -147,12 +147,15 @@ class Batcher:
 
     def _items_of_a_call(self, queue: _Queue) -> int:
         best = queue.cost.best(queue.largest)
-        if best < 2 or not queue.cost.is_known:
+        if best < 2 or not queue.cost.is_known or not queue.cost.side_by_side:
             return best
-        now = time.monotonic()
+        now, lanes = time.monotonic(), self._lanes.count
         running = sum(max(0.0, end - now) for end in self._ends.values())
-        waiting = sum(each.cost.seconds(len(each.jobs)) for each in self._queues.values())
-        return min(best, queue.cost.within((running + waiting) / self._lanes.count))
+        others = sum(each.cost.seconds(len(each.jobs)) for each in self._queues.values() if each is not queue)
+        # Every lane that takes a part makes a call of its own.
+        per_call, per_item = queue.cost.line
+        own = per_call * lanes + per_item * len(queue.jobs)
+        return min(best, queue.cost.within((running + others + own) / lanes))
 
     def _finish(
         self, queue: _Queue, jobs: list[_Job], done: "asyncio.Future[tuple[Sequence[Any], float]]"

@@ -27,13 +27,25 @@ def measured(call: Callable[[int], object], most: int, seconds: float) -> Measur
 
     Args:
         call: is called with a number of items, twice with each: what else the machine does only adds time.
-        most: items at once.
-        seconds: sizes that would take longer together are left out.
+        most: items at once. Fewer are timed where a call with more fails.
+        seconds: sizes that would take longer together are left out; a single item is timed however long it
+            takes.
+
+    Raises:
+        Exception: what a call with one item raised.
     """
     points: list[tuple[int, float]] = []
     left, items = seconds, 1
     while items <= most and (not points or 4 * points[-1][1] <= left):
-        took = [_timed(call, items) for _ in range(2)]
+        try:
+            took = [_timed(call, items)]
+            if took[0] < left:
+                took.append(_timed(call, items))
+        except Exception:
+            # One item is what it must be able to do; of several that are too many the memory tells, say.
+            if not points:
+                raise
+            break
         points.append((items, min(took)))
         left -= sum(took)
         items *= 2
@@ -45,6 +57,8 @@ class CallCost:
     """The cost of a call, as known by now. Used from the event loop's thread only."""
 
     warm_up: Measured = ()
+    side_by_side: bool = True
+    """Whether lanes compute such calls at the same time, and not in turns on one device."""
     _weight: float = field(default=0.0, init=False)
     _items: float = field(default=0.0, init=False)
     _seconds: float = field(default=0.0, init=False)
@@ -78,6 +92,9 @@ class CallCost:
             together = self._items_by_seconds / self._weight - items * seconds
             return _through(items, seconds, together / self._spread)
         per_call, per_item = _line(self.warm_up) if len(self.warm_up) > 1 else (0.0, 1.0)
+        if per_call + per_item == 0:
+            # Too short for the clock.
+            per_item = 1.0
         scale = seconds / (per_call + per_item * items)
         return scale * per_call, scale * per_item
 
@@ -126,4 +143,4 @@ def _line(points: Measured) -> tuple[float, float]:
 def _through(items: float, seconds: float, slope: float) -> tuple[float, float]:
     """Seconds per call and per item of the line through a point; neither below zero."""
     per_item = min(max(slope, 0.0), seconds / items)
-    return seconds - per_item * items, per_item
+    return max(0.0, seconds - per_item * items), per_item

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.errors import ModelUnavailable, WrongState
 from app.core.operation import Chosen, EngineSpec
@@ -54,6 +54,7 @@ class _Slot:
     engine: Any = None
     chosen: Chosen | None = None
     measured: Measured = ()
+    device: str = "cpu"
     served_before: bool = False
     problem: str = ""
     failed_at: float = 0.0
@@ -121,9 +122,10 @@ class Engines:
         slot = self._slot(spec)
         return slot.chosen if slot.chosen is not None else _as_stored(spec, self.store)
 
-    def measured(self, spec: EngineSpec) -> Measured:
-        """What calls of an engine took when it was loaded."""
-        return self._slot(spec).measured
+    def call_cost(self, spec: EngineSpec) -> CallCost:
+        """What calls of an engine cost, as known from its loading."""
+        slot = self._slot(spec)
+        return CallCost(slot.measured, side_by_side=slot.device == "cpu")
 
     @property
     def bytes_in_memory(self) -> int:
@@ -256,9 +258,7 @@ class Engines:
         try:
             await self._make_room(slot)
             loop = asyncio.get_running_loop()
-            engine, chosen, took = await loop.run_in_executor(
-                self._loader, _loaded_and_warm, spec, self.store
-            )
+            loaded = await loop.run_in_executor(self._loader, _loaded_and_warm, spec, self.store)
         except Exception as error:
             slot.failed_at = time.monotonic()
             slot.problem = self._why(spec, error)
@@ -266,7 +266,8 @@ class Engines:
         finally:
             slot.loading, slot.reserved = None, False
             self._tell_those_who_wait_for_room()
-        slot.engine, slot.chosen, slot.measured, slot.problem = engine, chosen, took, ""
+        slot.engine, slot.chosen, slot.measured, slot.device = loaded
+        slot.problem = ""
         slot.served_before, slot.used_at = True, time.monotonic()
         if slot.pins == 0:
             self._start_idle_timer(slot)
@@ -367,8 +368,16 @@ def _as_stored(spec: EngineSpec, store: Store) -> Chosen:
     return Chosen(spec, store.fingerprint(spec), store.source(spec), store.caution(spec))
 
 
-def _loaded_and_warm(spec: EngineSpec, store: Store) -> tuple[Any, Chosen, Measured]:
-    """The engine, what its files were when they were opened, and what its calls take."""
+class _Loaded(NamedTuple):
+    """An engine, what its files were when they were opened, what its calls take, and where it computes."""
+
+    engine: Any
+    chosen: Chosen
+    measured: Measured
+    device: str
+
+
+def _loaded_and_warm(spec: EngineSpec, store: Store) -> _Loaded:
     started = time.perf_counter()
     try:
         placement = store.open(spec)
@@ -382,4 +391,4 @@ def _loaded_and_warm(spec: EngineSpec, store: Store) -> tuple[Any, Chosen, Measu
         # A panic of a library in Rust, or one that leaves the process: here it is a failed load.
         raise RuntimeError(f"loading {spec.name} raised {type(error).__name__}") from error
     log.info("engine %s ready in %.1f s%s", spec.name, time.perf_counter() - started, _told(took, spec.batch))
-    return engine, chosen, took
+    return _Loaded(engine, chosen, took, placement.device)

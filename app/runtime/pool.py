@@ -231,8 +231,8 @@ class Pool:
         spec = engine.spec if engine else None
         cost = self._call_costs.get((operation.type, spec))
         if cost is None:
-            measured = self._engines.measured(spec) if spec else ()
-            cost = self._call_costs[operation.type, spec] = CallCost(measured)
+            cost = self._engines.call_cost(spec) if spec else CallCost()
+            self._call_costs[operation.type, spec] = cost
         return cost
 
     def _largest_batch(self, spec: EngineSpec) -> int:

@@ -5,11 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.exceptions import TooManyRequestsException
 from litestar.testing import TestClient
 
 from app.api.app import build_app
 from app.api.doors import Doors
-from app.api.rate_limits import MovingWindow, client_address
+from app.api.rate_limits import Account, MovingWindow, client_address
 from app.core.access import Limit, made_key
 from tests.conftest import nothing_to_load, served
 
@@ -168,10 +169,33 @@ def test_every_image_of_a_request_counts(room, path):
             "4 are left; send fewer at once; try again in "
         )
         assert int(too_many.headers["retry-after"]) > 3590
-        # The request itself was counted.
-        assert too_many.headers["ratelimit"].startswith('"requests";r=3;')
-        assert send(3).status_code != 429
+        # What is refused is not counted.
+        assert too_many.headers["ratelimit"].startswith('"requests";r=4;')
+        never = send(11)
+        assert never.status_code == 429
+        assert "no more than 10 are taken within 3,600 seconds; send fewer at once." in never.json()["detail"]
+        assert "retry-after" not in never.headers
+        assert send(4).status_code != 429
         assert client.get("/available_operations/").status_code == 429
+
+
+def test_who_comes_back_when_told_to_is_served():
+    clock = Clock()
+    window = MovingWindow(Limit(10, 60), clock)
+    account = Account(window, "a")
+    for _ in range(5):
+        account.take()
+        clock.now += 9
+    # Five are left, and six wanted: the first of the five is 45 seconds old.
+    account.take()
+    with pytest.raises(TooManyRequestsException) as refused:
+        account.take_images(6)
+    assert refused.value.headers is not None
+    assert refused.value.headers["Retry-After"] == "15"
+    clock.now += 15
+    account.take()
+    account.take_images(6)
+    assert window.left("a").remaining == 0
 
 
 def test_vectors_that_are_added_count_as_one_request(room):
@@ -190,6 +214,7 @@ def test_more_are_free_when_the_oldest_have_left():
     clock.now += 4
     window.take("a", 3)
     assert [window.left("a", count).more_in for count in (1, 2, 3, 5, 9)] == [6, 6, 10, 10, 10]
+    assert window.left("a").more_in == 6
     assert window.take("a") is None
     clock.now += 6
     assert window.take("a", 3) is None

@@ -1,9 +1,13 @@
 """How the cores are divided between lanes."""
 
+import logging
+
 import pytest
 import torch
 
+from app.cli.serve import divided
 from app.engines.division import Division, best_division, divisions, measured_divisions
+from app.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,24 @@ def test_each_is_measured_and_the_threads_are_as_before():
     assert list(rates) == [Division(1, 2), Division(2, 1)]
     assert all(rate > 0 for rate in rates.values())
     assert torch.get_num_threads() == before
+
+
+def test_what_is_set_is_not_measured(monkeypatch):
+    for name, value in (("SIGHTGRAPH_LANES", "3"), ("SIGHTGRAPH_THREADS", "3")):
+        with monkeypatch.context() as environment:
+            environment.setenv(name, value)
+            settings = Settings()
+            assert divided(settings) is settings
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError("no memory")])
+def test_a_server_starts_where_nothing_can_be_measured(monkeypatch, caplog, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(torch.nn.functional, "gelu", fail)
+    settings = Settings()
+    caplog.set_level(logging.WARNING)
+    assert divided(settings) is settings
+    assert settings.threads == 1
+    assert "cannot be measured" in caplog.text

@@ -124,15 +124,16 @@ def test_what_gathers_while_the_lane_is_busy_goes_together():
 
 
 @pytest.mark.parametrize(
-    ("scales", "first"),
+    ("costs", "first"),
     [
-        pytest.param([1], [3, 3], id="one kind, in halves"),
-        pytest.param([1, 2], [6, 4], id="of the longer kind a part goes after the shorter one"),
-        pytest.param([2, 1], [4, 2], id="the first kind goes first"),
-        pytest.param([1, 100], [6, 3], id="a long kind is halved"),
+        pytest.param([(0.5, 1)], [3, 3], id="one kind, in halves"),
+        pytest.param([(0.5, 1), (1, 2)], [6, 5], id="of the longer kind a part goes after the shorter one"),
+        pytest.param([(1, 2), (0.5, 1)], [5, 1], id="the first kind goes first"),
+        pytest.param([(0.5, 1), (50, 100)], [6, 3], id="a long kind is halved"),
+        pytest.param([(10, 0.5)], [3, 3], id="a call that costs much itself"),
     ],
 )
-def test_what_waits_is_divided_so_that_all_lanes_finish_together(scales, first):
+def test_what_waits_is_divided_so_that_all_lanes_finish_together(costs, first):
     # Both lanes hold a batch before either goes on.
     both = threading.Barrier(2)
     record = Recorder()
@@ -145,15 +146,26 @@ def test_what_waits_is_divided_so_that_all_lanes_finish_together(scales, first):
 
     async def scenario(batcher: Batcher) -> None:
         tasks = []
-        for scale in scales:
-            cost = CallCost(((1, 1.5 * scale), (2, 2.5 * scale)))
+        for per_call, per_item in costs:
+            cost = CallCost(((1, per_call + per_item), (2, per_call + 2 * per_item)))
             tasks += [
-                asyncio.create_task(batcher.submit(scale, hold, n, largest=8, cost=cost)) for n in range(6)
+                asyncio.create_task(batcher.submit(per_call, hold, n, largest=8, cost=cost)) for n in range(6)
             ]
         await asyncio.gather(*tasks)
 
     in_loop(scenario, lanes=2)
     assert sorted(map(len, record.batches[:2])) == sorted(first)
+
+
+def test_calls_on_a_device_of_all_lanes_are_not_divided():
+    record = Recorder()
+
+    async def scenario(batcher: Batcher) -> None:
+        cost = CallCost(((1, 1.5), (2, 2.5)), side_by_side=False)
+        await asyncio.gather(*(batcher.submit("a", record, n, largest=8, cost=cost) for n in range(6)))
+
+    in_loop(scenario, lanes=2)
+    assert [len(batch) for batch in record.batches] == [6]
 
 
 def test_a_call_that_costs_nothing_itself_takes_few_items():

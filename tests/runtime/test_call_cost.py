@@ -97,7 +97,29 @@ def test_sizes_double_up_to_the_most():
     assert all(seconds >= 0 for _, seconds in points)
 
 
-def test_what_takes_too_long_is_timed_with_one_item_only():
+def test_what_takes_too_long_is_timed_once_with_one_item():
     sizes = []
     assert len(measured(sizes.append, 8, 0.0)) == 1
-    assert sizes == [1, 1]
+    assert sizes == [1]
+
+
+def test_sizes_that_fail_are_left_out():
+    def call(items: int) -> None:
+        if items > 2:
+            raise MemoryError
+
+    assert [items for items, _ in measured(call, 8, 60.0)] == [1, 2]
+
+
+def test_one_item_must_be_possible():
+    def call(items: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        measured(call, 8, 60.0)
+
+
+def test_calls_too_short_for_the_clock_are_no_division_by_nothing():
+    cost = CallCost(((1, 0.0), (2, 0.0)))
+    cost.observe(2, 0.2)
+    assert cost.line == pytest.approx((0.0, 0.1))

@@ -88,12 +88,15 @@ def node(op: Operation, engine: EngineSpec | None = None) -> Node:
 
 
 def in_loop(
-    scenario: Callable[[Pool], Coroutine[Any, Any, Any]], lanes: int = 1, retry_load_after: float = 30
+    scenario: Callable[[Pool], Coroutine[Any, Any, Any]],
+    lanes: int = 1,
+    retry_load_after: float = 30,
+    store: ToyStore | None = None,
 ) -> Any:
     """Run a scenario over a pool and close it."""
 
     async def whole() -> Any:
-        pool = Pool(lanes, ToyStore(), retry_load_after=retry_load_after)
+        pool = Pool(lanes, store or ToyStore(), retry_load_after=retry_load_after)
         try:
             return await scenario(pool)
         finally:
@@ -527,6 +530,12 @@ def test_what_no_lane_has_taken_is_waiting():
 # Memory
 
 
+def slow(items: Sequence[int]) -> list[int]:
+    """Long enough for its division to matter."""
+    time.sleep(0.002)
+    return list(items)
+
+
 def test_an_engine_that_takes_several_items_is_measured_when_it_is_loaded():
     sizes: list[int] = []
 
@@ -535,12 +544,8 @@ def test_an_engine_that_takes_several_items_is_measured_when_it_is_loaded():
             sizes.append(items)
             time.sleep(0.002)
 
-    def run(items: Sequence[int]) -> list[int]:
-        time.sleep(0.002)
-        return list(items)
-
     several, one = spec(Measured, name="several", batch=4), spec(Measured, name="one")
-    op = measuring(several, run=run)
+    op = measuring(several, run=slow)
 
     async def scenario(pool: Pool) -> None:
         await pool.load(one)
@@ -555,6 +560,23 @@ def test_an_engine_that_takes_several_items_is_measured_when_it_is_loaded():
         assert 2 <= most <= 4
 
     in_loop(scenario)
+
+
+def test_engines_on_another_device_compute_in_turns():
+    class OnGpu(ToyStore):
+        def open(self, spec: EngineSpec) -> Placement:
+            return replace(super().open(spec), device="cuda")
+
+    toy = spec(ToyEngine, batch=4)
+    op = measuring(toy, run=slow)
+    for store, side_by_side in ((ToyStore(), True), (OnGpu(), False)):
+
+        async def scenario(pool: Pool) -> bool:
+            await pool.submit(node(op, toy), {"crop": 1})
+            ((_, _, cost, _),) = pool.calls()
+            return cost.side_by_side
+
+        assert in_loop(scenario, store=store) is side_by_side
 
 
 class OutOfMemoryError(RuntimeError):
