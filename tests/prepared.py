@@ -18,6 +18,11 @@ class Answers:
         self.answers = list(answers)
         self.asked: list[httpx.Request] = []
 
+    @property
+    def images(self) -> list[int]:
+        """How many files came with each request."""
+        return [request.content.count(b'name="image_file"') for request in self.asked]
+
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
         return self._next(request)

@@ -9,6 +9,7 @@
 `AsyncSightgraph` is the same for asyncio.
 """
 
+from app.client.adding import Upload
 from app.client.answers import Answer, BatchResult, ImageFacts, Readiness
 from app.client.asynchronous import AsyncSightgraph
 from app.client.blocking import Sightgraph
@@ -21,7 +22,6 @@ from app.client.errors import (
     Unreachable,
 )
 from app.client.images import ImageLike
-from app.client.index import Upload
 from app.client.results import Cause, Item, Model, TaskResult
 from app.client.task import Task
 

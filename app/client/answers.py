@@ -122,7 +122,8 @@ class Readiness(Part):
     status: str
     """`ready`, `loading`, `degraded`, `failed` or `stopping`."""
     lanes: dict[str, int] = Field(default_factory=dict)
-    """`count`: how many computations run at once; `lost`: how many hung and were given up."""
+    """`count`: how many computations run at once; `threads`: on how many threads each of them computes;
+    `lost`: how many hung and were given up."""
     operations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Every operation by its type: its `state`, `progress`, `engine`, `licence` and `size_bytes`."""
 

@@ -9,14 +9,16 @@ from typing import Any, Self, TypeVar, overload
 import httpx
 
 from app.client import calls, index
+from app.client.adding import Adding, Uploads
 from app.client.answers import Answer, BatchResult, Readiness
 from app.client.carrying import AsyncCarrier
 from app.client.connection import LOCAL_URL, PATIENCE, RETRIES, options
+from app.client.errors import Refused
 from app.client.images import ImageLike
-from app.client.index import Json, Uploads
 from app.client.results import TaskResult
 from app.client.streaming import TaskByTask, blocks
 from app.client.task import Tasks
+from app.client.wire import Json
 
 K = TypeVar("K")
 
@@ -159,7 +161,11 @@ class AsyncSightgraph:
 
     async def drop(self, name: str) -> bool:
         """Delete a collection with all of its items; whether it was there."""
-        return await self._carrier.call(index.drop(name))
+        dropped = await self._carrier.call(index.drop(name))
+        if not dropped:
+            # Refused by what is no server of Sightgraph, and knows no such path either.
+            await self.collections()
+        return dropped
 
     async def items(self, collection: str) -> AsyncIterator[Json]:
         """All items of a collection in order of their ids, fetched page by page."""
@@ -173,21 +179,29 @@ class AsyncSightgraph:
 
     async def add(self, collection: str, uploads: Uploads, *, thumbnails: bool = False) -> list[Json]:
         """Add images to a collection; what became of each, in their order."""
-        results: dict[int, Json] = {}
-        calls_left = index.adding(collection, uploads, thumbnails=thumbnails)
-        while (left := await asyncio.to_thread(next, calls_left, None)) is not None:
-            places, call = left
-            answered = await self._carrier.call(call)
-            results |= dict(zip(places, answered, strict=True))
-        return [results[place] for place in sorted(results)]
+        adding = await asyncio.to_thread(Adding, collection, uploads, thumbnails=thumbnails)
+        while (call := await asyncio.to_thread(adding.call)) is not None:
+            try:
+                adding.answered(await self._carrier.call(call))
+            except Refused as error:
+                adding.refused(error)
+        return adding.results
 
     async def item(self, collection: str, item_id: str) -> Json | None:
         """An item with its thumbnail; None where it is gone."""
-        return await self._carrier.call(index.item(collection, item_id))
+        found = await self._carrier.call(index.item(collection, item_id))
+        if found is None:
+            # Refused where there is no such collection.
+            await self.collection(collection)
+        return found
 
     async def delete(self, collection: str, item_id: str) -> bool:
         """Delete an item; whether it was there."""
-        return await self._carrier.call(index.delete(collection, item_id))
+        deleted = await self._carrier.call(index.delete(collection, item_id))
+        if not deleted:
+            # Refused where there is no such collection.
+            await self.collection(collection)
+        return deleted
 
     async def search(
         self, collection: str, query: Mapping[str, Any] | None = None, image: ImageLike | None = None

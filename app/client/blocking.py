@@ -7,14 +7,16 @@ from typing import Any, Self, TypeVar, overload
 import httpx
 
 from app.client import calls, index
+from app.client.adding import Adding, Uploads
 from app.client.answers import Answer, BatchResult, Readiness
 from app.client.carrying import Carrier
 from app.client.connection import LOCAL_URL, PATIENCE, RETRIES, options
+from app.client.errors import Refused
 from app.client.images import ImageLike
-from app.client.index import Json, Uploads
 from app.client.results import TaskResult
 from app.client.streaming import TaskByTask, blocks
 from app.client.task import Tasks
+from app.client.wire import Json
 
 K = TypeVar("K")
 
@@ -27,10 +29,10 @@ class Sightgraph:
     ...     answer["vector"].vector.shape
     (2020,)
 
-    A request whose connection breaks, and one that a full server turns away, is sent again, after the time
-    that the server names. All methods raise Refused where the server refuses a whole request, Unreachable
-    where no answer comes, and InvalidInput where what is given cannot be sent: each a SightgraphError. What
-    goes wrong with one task is told in its result.
+    A request that a full server turns away is sent again, after the time that the server names; and once the
+    server has answered any, so is one whose connection breaks. All methods raise Refused where the server
+    refuses a whole request, Unreachable where no answer comes, and InvalidInput where what is given cannot be
+    sent: each a SightgraphError. What goes wrong with one task is told in its result.
 
     A client may be used by several threads. `close` it, or use it with `with`.
 
@@ -199,7 +201,11 @@ class Sightgraph:
 
     def drop(self, name: str) -> bool:
         """Delete a collection with all of its items; whether it was there."""
-        return self._carrier.call(index.drop(name))
+        dropped = self._carrier.call(index.drop(name))
+        if not dropped:
+            # Refused by what is no server of Sightgraph, and knows no such path either.
+            self.collections()
+        return dropped
 
     def items(self, collection: str) -> Iterator[Json]:
         """All items of a collection in order of their ids, fetched page by page."""
@@ -224,19 +230,29 @@ class Sightgraph:
         Raises:
             OSError: a file cannot be read.
         """
-        results: dict[int, Json] = {}
-        for places, call in index.adding(collection, uploads, thumbnails=thumbnails):
-            answered = self._carrier.call(call)
-            results |= dict(zip(places, answered, strict=True))
-        return [results[place] for place in sorted(results)]
+        adding = Adding(collection, uploads, thumbnails=thumbnails)
+        while (call := adding.call()) is not None:
+            try:
+                adding.answered(self._carrier.call(call))
+            except Refused as error:
+                adding.refused(error)
+        return adding.results
 
     def item(self, collection: str, item_id: str) -> Json | None:
         """An item with its thumbnail; None where it is gone."""
-        return self._carrier.call(index.item(collection, item_id))
+        found = self._carrier.call(index.item(collection, item_id))
+        if found is None:
+            # Refused where there is no such collection.
+            self.collection(collection)
+        return found
 
     def delete(self, collection: str, item_id: str) -> bool:
         """Delete an item; whether it was there."""
-        return self._carrier.call(index.delete(collection, item_id))
+        deleted = self._carrier.call(index.delete(collection, item_id))
+        if not deleted:
+            # Refused where there is no such collection.
+            self.collection(collection)
+        return deleted
 
     def search(
         self, collection: str, query: Mapping[str, Any] | None = None, image: ImageLike | None = None

@@ -4,9 +4,10 @@ import hashlib
 from typing import Any
 
 from app.client.answers import Answer, Readiness
+from app.client.given import seconds
 from app.client.images import FilePart, ImageLike, sendable
 from app.client.task import Tasks, json_bytes, tasks_json, wire_tasks
-from app.client.wire import Call, Request, having
+from app.client.wire import Call, Request, by_names, listing
 
 
 def analyze(image: ImageLike, tasks: Tasks, deadline: float | None) -> Call[Answer]:
@@ -23,7 +24,7 @@ def analysis(image: ImageLike, tasks: Tasks, deadline: float | None, accept: str
         accept: the media type of the answer; one JSON document by default.
 
     Raises:
-        InvalidInput: the image or a task is none.
+        InvalidInput: the image, a task or the deadline is none.
     """
     given = sendable(image)
     headers = asked_for(deadline, accept)
@@ -35,9 +36,13 @@ def analysis(image: ImageLike, tasks: Tasks, deadline: float | None, accept: str
 
 
 def asked_for(deadline: float | None, accept: str | None) -> dict[str, str]:
-    """The headers of an analysis."""
+    """The headers of an analysis.
+
+    Raises:
+        InvalidInput: the deadline is no number.
+    """
     headers = {} if accept is None else {"Accept": accept}
-    return headers if deadline is None else {**headers, "X-Request-Timeout": f"{deadline:g}"}
+    return headers if deadline is None else {**headers, "X-Request-Timeout": seconds("deadline", deadline)}
 
 
 def plan(image: ImageLike | None, tasks: Tasks) -> Call[dict[str, Any]]:
@@ -46,11 +51,11 @@ def plan(image: ImageLike | None, tasks: Tasks) -> Call[dict[str, Any]]:
     if image is not None:
         given = sendable(image)
         body |= {"image_url": given} if isinstance(given, str) else {"image_sha256": _sha256(given)}
-    return Call(Request("POST", "/plan/", json=json_bytes("tasks", body)), having("nodes"))
+    return Call(Request("POST", "/plan/", json=json_bytes("tasks", body)), listing("nodes", "tasks"))
 
 
 def operations() -> Call[dict[str, dict[str, Any]]]:
-    return Call(Request("GET", "/available_operations/"), lambda body: body["operations"])
+    return Call(Request("GET", "/available_operations/"), lambda body: by_names(body["operations"]))
 
 
 def models() -> Call[dict[str, dict[str, Any]]]:

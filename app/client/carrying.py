@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, Retrying
 
 from app.client.answers import BatchResult
 from app.client.connection import Connection, is_streamed, timeouts
+from app.client.errors import ServerFull
 from app.client.streaming import Block, Exchange, Lines
 from app.client.wire import Call, answer_of, refusal
 
@@ -48,8 +49,12 @@ class Carrier:
         for each in sent:
             if isinstance(each, BatchResult):
                 yield each
-            else:
-                yield from self.parts(each, seconds)
+                continue
+            while not each.ended:
+                try:
+                    yield from self.parts(each, seconds)
+                except (OSError, ServerFull) as error:
+                    yield from each.given_up(error)
 
     def parts(self, exchange: Exchange[T], seconds: float | None) -> Generator[T, None, None]:
         """What an exchange tells, as it comes."""
@@ -103,10 +108,15 @@ class AsyncCarrier:
         while (each := await asyncio.to_thread(next, sent, None)) is not None:
             if isinstance(each, BatchResult):
                 yield each
-            else:
-                async with aclosing(self.parts(each, seconds)) as results:
-                    async for result in results:
-                        yield result
+                continue
+            while not each.ended:
+                try:
+                    async with aclosing(self.parts(each, seconds)) as results:
+                        async for result in results:
+                            yield result
+                except (OSError, ServerFull) as error:
+                    for lost in each.given_up(error):
+                        yield lost
 
     async def parts(self, exchange: Exchange[T], seconds: float | None) -> AsyncGenerator[T, None]:
         """What an exchange tells, as it comes."""

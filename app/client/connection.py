@@ -12,15 +12,18 @@ from app.client.errors import InvalidInput, Unreachable
 from app.client.retrying import policy
 from app.client.streaming import Exchange
 from app.client.wire import NDJSON, shown
+from app.core.access import API_KEY_VARIABLE
 
 # Where `sightgraph serve` listens.
 LOCAL_URL = "http://127.0.0.1:8000"
-API_KEY_VARIABLE = "SIGHTGRAPH_API_KEY"
 
 # A server has a deadline of its own for every request; this is for one that is gone without a word.
 PATIENCE = 600.0
 RETRIES = 7
 _CONNECTING = 10.0
+
+# A path that is added to an address with a query or a fragment would be a part of that.
+_IN_NO_ADDRESS = frozenset("?# ")
 
 
 def options(url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def options(url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
     headers = {"Accept": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    return {"base_url": _checked(url), "headers": headers, "timeout": timeouts(timeout)}
+    return {"base_url": checked_url(url), "headers": headers, "timeout": timeouts(timeout)}
 
 
 def timeouts(seconds: float) -> httpx.Timeout:
@@ -93,11 +96,18 @@ def is_streamed(response: httpx.Response) -> bool:
     return response.is_success and response.headers.get("content-type", "").startswith(NDJSON)
 
 
-def _checked(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The address of a server, to which the paths of requests can be added.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     try:
         parts = urlsplit(url)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        right = parts.scheme in ("http", "https") and parts.port != 0 and not set(url) & _IN_NO_ADDRESS
+        # Names are looked up so, and one with an empty or too long part cannot be.
+        right = right and bool(httpx.URL(url).raw_host.decode().encode("idna"))
+    except (ValueError, httpx.InvalidURL):
         right = False
     if not right:
         # What stands before @ may be a password.

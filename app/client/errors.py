@@ -1,6 +1,6 @@
 """What goes wrong between a client and a server. The text of each is what its user should read."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.core.errors import SightgraphError
 
@@ -22,7 +22,7 @@ class Refused(SightgraphError):
         self.status = status
         self.message = message
 
-    def __reduce__(self) -> tuple[type["Refused"], tuple[int, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.status, self.message)
 
 
@@ -36,6 +36,9 @@ class ServerFull(Refused):
     def __init__(self, status: int, message: str, retry_after: float = 0.0) -> None:
         super().__init__(status, message)
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, self.message, self.retry_after)
 
 
 class Unreachable(SightgraphError):
@@ -53,3 +56,6 @@ class TaskFailed(SightgraphError):
     def __init__(self, result: "TaskResult") -> None:
         super().__init__(f"{result.id}: {result.error_message}")
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result,)

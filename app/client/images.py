@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union, cast
 
 from app.client.errors import InvalidInput
+from app.client.given import text
+from app.core.wording import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,10 +86,11 @@ def sendable(image: ImageLike) -> str | FilePart:
         OSError: the pixels of a PIL image cannot be read.
     """
     match image:
-        case str() if image.lower().startswith(("http://", "https://")):
-            return image
+        case str() if is_url(image):
+            return text("image", image)
         case str() | os.PathLike():
             path = Path(image)
+            _check_path(path)
             return FilePart(_encodable(path.name), path)
         case bytes() | bytearray() | memoryview():
             return FilePart("image", bytes(image))
@@ -99,6 +102,11 @@ def sendable(image: ImageLike) -> str | FilePart:
         f"image: a {type(image).__name__} is none; give a path, a URL, the bytes of a file, a PIL image or a "
         "NumPy array."
     )
+
+
+def is_url(image: str) -> bool:
+    """Whether an image is given by its URL, and not by its path."""
+    return image.lower().startswith(("http://", "https://"))
 
 
 def check_several(images: object) -> None:
@@ -119,6 +127,15 @@ def _is_one_image(array: "NDArray[Any]") -> bool:
 def _is(value: object, module: str, name: str) -> bool:
     """Whether a value is of a class, which needs no import: where nothing imported it, nothing has one."""
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
+
+
+def _check_path(path: Path) -> None:
+    try:
+        is_one = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        is_one = False
+    if not is_one:
+        raise InvalidInput(f"image: {shortened(repr(str(path)))} has characters that no path has.")
 
 
 def _encodable(name: str) -> str:
@@ -168,6 +185,29 @@ _REMEDIES = {
 
 
 def _png(image: "PIL.Image.Image") -> bytes:
+    """A PIL image as a file.
+
+    Raises:
+        InvalidInput: it has no pixels, or none that can be sent.
+        OSError: its file cannot be read.
+    """
+    if 0 in image.size:
+        raise InvalidInput(f"image: a PIL image of {image.width}x{image.height} has no pixels.")
+    try:
+        image.load()
+        return _png_of_pixels(image)
+    except (InvalidInput, OSError):
+        raise
+    except Exception as error:
+        # Every format of pillow raises what it likes; an AssertionError, say, where its file was closed.
+        reason = str(error) or type(error).__name__
+        raise InvalidInput(
+            f"image: the pixels of a PIL image of mode {image.mode} cannot be read: {reason}. Where its file "
+            "was closed meanwhile, `load()` it before; or give the path of the file."
+        ) from error
+
+
+def _png_of_pixels(image: "PIL.Image.Image") -> bytes:
     """Pixels as they lie: the boxes of the answer are in them, whatever the EXIF of their file said."""
     options: dict[str, Any] = {"compress_level": _PNG_LEVEL}
     if image.mode not in _PNG_MODES:

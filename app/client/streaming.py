@@ -16,16 +16,12 @@ from app.client.errors import InvalidInput, Refused, ServerFull
 from app.client.images import FilePart, ImageLike, check_several, sendable
 from app.client.results import TaskResult
 from app.client.task import Tasks, json_bytes, wire_tasks
-from app.client.wire import NDJSON, Request
+from app.client.wire import BLOCK_BYTES, BLOCK_IMAGES, NDJSON, TOO_LARGE, Request, is_too_much, parsed
 
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K")
 
-# What one request carries: as many images as a server takes, and bytes that arrive in good time.
-BLOCK_IMAGES = 256
-BLOCK_BYTES = 64_000_000
-
-_TOO_LARGE = 413
+_FULL = 503
 
 
 class Exchange(Protocol[T_co]):
@@ -87,7 +83,7 @@ class TaskByTask:
         return self._request
 
     def read(self, line: bytes) -> Iterator[tuple[str, TaskResult]]:
-        match _parsed(line):
+        match parsed(line):
             case {"operation_id": str() as id_, "result": {} as raw}:
                 if id_ not in self._told:
                     self._told.add(id_)
@@ -115,6 +111,7 @@ class Block(Generic[K]):
         self._bytes = 0
         self._most = BLOCK_IMAGES
         self._sent: list[K] = []
+        self._put_off: dict[K, str] = {}
         self._whole = False
 
     def __len__(self) -> int:
@@ -137,6 +134,7 @@ class Block(Generic[K]):
 
     def request(self) -> Request:
         self._sent, self._whole = list(islice(self._left, self._most)), False
+        self._put_off = {}
         images = [self._left[key] for key in self._sent]
         headers = calls.asked_for(self._deadline, NDJSON)
         files = [image for image in images if isinstance(image, FilePart)]
@@ -147,36 +145,64 @@ class Block(Generic[K]):
         return Request("POST", "/analyze_batch/", headers=headers, json=body)
 
     def read(self, line: bytes) -> Iterator[BatchResult[K]]:
-        match _parsed(line):
+        match parsed(line):
+            case {"index": int() as index, "detail": str() as detail, "status": int() as status} if (
+                status == _FULL
+            ):
+                self._put_off[self._key(index)] = detail
             case {"index": int() as index, "detail": str() as detail, "status": int() as status}:
-                error = ServerFull(status, detail) if status == 503 else Refused(status, detail)
-                yield BatchResult(self._told(index), error=error)
+                yield BatchResult(self._told(index), error=Refused(status, detail))
             case {"index": int() as index} as raw:
                 yield BatchResult(self._told(index), _read(Answer, raw))
             case {"done": _, "failed": _}:
                 self._whole = True
+                if self._put_off:
+                    raise ServerFull(_FULL, next(iter(self._put_off.values())))
             case {"detail": str() as detail}:
                 raise Refused(500, detail)
             case _:
                 raise _foreign()
 
     def refused(self, error: Refused) -> Iterator[BatchResult[K]]:
-        if error.status != _TOO_LARGE:
+        if not is_too_much(error):
             raise error
-        # A proxy may take less than the server.
-        self._most = len(self._sent) // 2
-        if self._most == 0:
-            self._most = 1
+        if len(self._sent) > 1:
+            self._most = len(self._sent) // 2
+        elif error.status == TOO_LARGE:
             yield BatchResult(self._told(0), error=error)
+        else:
+            raise error
+
+    def given_up(self, error: OSError | ServerFull) -> Iterator[BatchResult[K]]:
+        """What is told of the images that are not asked for again.
+
+        Raises:
+            OSError, ServerFull: it is not about single ones.
+        """
+        if isinstance(error, ServerFull):
+            lost: dict[K, OSError | ServerFull] = {
+                key: ServerFull(_FULL, detail) for key, detail in self._put_off.items()
+            }
+        else:
+            # A file that is read while it is sent is alone.
+            lost = dict.fromkeys(self._sent, error) if len(self._sent) == 1 else {}
+        if not lost:
+            raise error
+        for key, reason in lost.items():
+            del self._left[key]
+            yield BatchResult(key, error=reason)
 
     def _told(self, index: int) -> K:
         """The key of an image that is answered now."""
-        try:
-            key = self._sent[index]
-            del self._left[key]
-        except LookupError:
-            raise _foreign() from None
+        key = self._key(index)
+        del self._left[key]
         return key
+
+    def _key(self, index: int) -> K:
+        """The key of an image that is not answered yet."""
+        if not 0 <= index < len(self._sent) or self._sent[index] not in self._left:
+            raise _foreign()
+        return self._sent[index]
 
 
 def blocks(
@@ -206,19 +232,12 @@ def _blocks(
         except (OSError, InvalidInput) as error:
             yield BatchResult(key, error=error)
             continue
-        kind = type(given)
+        kind = FilePart if isinstance(given, FilePart) else str
         if not filling[kind].has_room_for(size):
             yield filling[kind]
             filling[kind] = Block(tasks, deadline)
         filling[kind].add(key, given, size)
     yield from (block for block in filling.values() if len(block))
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _read(read: Any, *raw: Any) -> Any:

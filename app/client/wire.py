@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -11,12 +11,25 @@ import orjson
 import pydantic
 
 from app.client.errors import Refused, ServerFull
+from app.client.given import text
 from app.client.images import FilePart
 
 T = TypeVar("T")
 
 NDJSON = "application/x-ndjson"
+
+# What one request carries: as many images as a server takes, and bytes that arrive in good time.
+BLOCK_IMAGES = 256
+BLOCK_BYTES = 64_000_000
+
 _LONGEST_WAIT = 60.0
+TOO_LARGE = 413
+_TOO_MANY = 429
+
+Json: TypeAlias = dict[str, Any]
+
+_OBJECTS = pydantic.TypeAdapter(list[Json])
+_BY_NAMES = pydantic.TypeAdapter(dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +84,13 @@ def answer_of(call: Call[T], response: httpx.Response) -> T:
         ServerFull: it shall be sent again later.
         Refused: it is refused, or what answers is no server of Sightgraph.
     """
-    body = _parsed(response.content)
+    body = parsed(response.content)
     if isinstance(body, dict) and (response.is_success or response.status_code in call.also):
         try:
             return call.read(body)
         except (KeyError, TypeError, pydantic.ValidationError):
-            raise Refused(response.status_code, foreign(response)) from None
+            # A server that is busy refuses with such a status too.
+            raise refusal(response) from None
     raise refusal(response)
 
 
@@ -91,14 +105,50 @@ def having(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return read
 
 
+def listing(*names: str) -> Callable[[Json], Json]:
+    """Reads the whole of an answer that has some lists of objects."""
+
+    def read(body: Json) -> Json:
+        for name in names:
+            objects(body[name])
+        return body
+
+    return read
+
+
+def objects(value: Any) -> list[Json]:
+    """A list of JSON objects.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    return _OBJECTS.validate_python(value)
+
+
+def by_names(value: Any) -> dict[str, Json]:
+    """JSON objects by their names.
+
+    Raises:
+        ValidationError: they are none.
+    """
+    return _BY_NAMES.validate_python(value)
+
+
 def refusal(response: httpx.Response) -> Refused:
     """Why a request was refused; the response was read."""
-    status, body = response.status_code, _parsed(response.content)
+    status, body = response.status_code, parsed(response.content)
     detail = body.get("detail") if isinstance(body, dict) else None
     message = detail if isinstance(detail, str) and not response.is_success else foreign(response)
-    if status in (429, 503) and "retry-after" in response.headers:
+    if status in (_TOO_MANY, 503) and "retry-after" in response.headers:
         return ServerFull(status, message, _seconds(response.headers["retry-after"]))
     return Refused(status, message)
+
+
+def is_too_much(error: Refused) -> bool:
+    """Whether fewer images at once may be taken: a proxy may take less than the server, and a rate limit may
+    allow less than a block. One that tells when to come back takes the whole then.
+    """
+    return error.status == TOO_LARGE or (error.status == _TOO_MANY and not isinstance(error, ServerFull))
 
 
 def foreign(response: httpx.Response) -> str:
@@ -111,12 +161,17 @@ def shown(url: httpx.URL) -> str:
     return str(url.copy_with(username=None, password=None))
 
 
-def segment(text: str) -> str:
-    """A name as one part of a path. Dots are encoded too: httpx would resolve `.` and `..`."""
-    return quote(text, safe="").replace(".", "%2E")
+def segment(name: str, given: str) -> str:
+    """A text as one part of a path. Dots are encoded too: httpx would resolve `.` and `..`.
+
+    Raises:
+        InvalidInput: it cannot be one; `name` is what the message calls it.
+    """
+    return quote(text(name, given), safe="").replace(".", "%2E")
 
 
-def _parsed(content: bytes) -> Any:
+def parsed(content: bytes) -> Any:
+    """What JSON holds; None where it is none."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:

@@ -28,7 +28,7 @@ def near(box, wanted):
 
 def test_what_a_task_answers(answer):
     assert list(answer) == list(TASKS)
-    assert answer.image == answer.image
+    assert answer.image_url == "uploaded:image"
     assert (answer.image.width, answer.image.height, answer.image.format) == (512, 512, "PNG")
     assert len(answer.image.sha256) == 64
     assert answer.request_id

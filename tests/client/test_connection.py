@@ -15,8 +15,11 @@ from app.client import (
     ServerFull,
     Sightgraph,
     Task,
+    TaskFailed,
     Unreachable,
 )
+from app.client.connection import checked_url
+from app.client.results import TaskResult
 from app.core.access import made_key
 from tests.conftest import served
 from tests.images import noise
@@ -28,12 +31,39 @@ FINE = httpx.Response(200, json={"name": "c"})
 class TestAddress:
     @pytest.mark.parametrize(
         "url",
-        ["127.0.0.1:8000", "localhost", "ftp://a", "http://", "http://a:0", "http://a:b", "http://[a", ""],
+        [
+            *(
+                "127.0.0.1:8000",
+                "localhost",
+                "ftp://a",
+                "http://",
+                "http://a:0",
+                "http://a:b",
+                "http://[a",
+                "",
+            ),
+            *("http://a:70000", "http://a..b", "http://ex☃..com", f"http://{'a' * 64}.com", "http://a\x7fb"),
+            *("http://a:8000\n", " http://a", "http://a b", "http://a/\udcff"),
+            *("http://a?x=1", "http://a/?", "http://a#b"),
+        ],
     )
     @pytest.mark.parametrize("kind", [Sightgraph, AsyncSightgraph])
     def test_what_is_none(self, kind, url):
         with pytest.raises(InvalidInput, match=r"url: must be an address such as http://127\.0\.0\.1:8000"):
             kind(url)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://a",
+            "https://a_b.example:8443/vision/",
+            "http://[::1]:80",
+            "http://me:b%3F@a",
+            "http://münchen.de",
+        ],
+    )
+    def test_what_is_one(self, url):
+        assert checked_url(url) == url
 
     def test_a_password_is_not_repeated(self):
         with pytest.raises(InvalidInput) as wrong:
@@ -137,6 +167,25 @@ class TestOthers:
         with pytest.raises(Refused, match="not as a server of Sightgraph does"):
             Answers(httpx.Response(200, json=body)).ask_blocking(lambda server: server.analyze(b"", "crop"))
 
+    @pytest.mark.parametrize("operations", [1, [1], {"crop": 1}, {"crop": []}, None])
+    def test_operations_of_another_form(self, operations):
+        answers = Answers(httpx.Response(200, json={"operations": operations}))
+        with pytest.raises(Refused, match="not as a server of Sightgraph does"):
+            answers.ask_blocking(lambda server: server.operations())
+
+    @pytest.mark.parametrize(
+        "plan", [{"nodes": []}, {"tasks": []}, {"nodes": [1], "tasks": []}, {"nodes": {}, "tasks": []}]
+    )
+    def test_a_plan_of_another_form(self, plan):
+        with pytest.raises(Refused, match="not as a server of Sightgraph does"):
+            Answers(httpx.Response(200, json=plan)).ask_blocking(lambda server: server.plan(None, "crop"))
+
+    def test_an_older_server(self):
+        """What later ones add is not asked for."""
+        catalog = {"crop": {"description": "Cuts a region out."}}
+        answers = Answers(httpx.Response(200, json={"operations": catalog}))
+        assert answers.ask_blocking(lambda server: server.operations()) == catalog
+
     def test_a_password_in_the_address_is_not_told(self):
         transport = httpx.MockTransport(Answers(httpx.Response(404)).blocking)
         with httpx.Client(base_url="http://me:secret@test", transport=transport) as http:
@@ -178,6 +227,11 @@ class TestDiscovery:
         answer = httpx.Response(503, json={"status": "loading", "lanes": {}, "operations": {}})
         assert not Answers(answer).ask_blocking(lambda server: server.ready())
 
+    def test_one_that_is_busy(self):
+        busy = httpx.Response(503, headers={"Retry-After": "0"}, json={"detail": "too much to do"})
+        with pytest.raises(ServerFull, match="too much to do"):
+            Answers(busy).ask_blocking(lambda server: server.ready())
+
     def test_a_plan(self, ask, tmp_path):
         image = noise(32, 32, seed=4)
         tasks = {"a": Task("crop", target="whole_image"), "b": Task("crop", target="whole_image")}
@@ -194,14 +248,17 @@ class TestDiscovery:
         assert answer.ok
         with pytest.raises(Refused, match="X-Request-Timeout"):
             ask("analyze", noise(32, 32), "crop", deadline=1e9)
+        with pytest.raises(InvalidInput, match="deadline: must be a number of seconds, not '5'"):
+            ask("analyze", noise(32, 32), "crop", deadline="5")
 
 
 def test_errors_can_be_copied_and_pickled():
     for error in (
         Refused(400, "a"),
-        ServerFull(503, "b"),
+        ServerFull(503, "b", 9.0),
         Unreachable("c", may_mend=True),
         InvalidInput("d"),
+        TaskFailed(TaskResult.of_json("e", {"status": "error", "error_message": "f"})),
     ):
         for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
             assert (type(same), str(same), vars(same)) == (type(error), str(error), vars(error))

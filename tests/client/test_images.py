@@ -99,6 +99,10 @@ class TestGiven:
         (np.zeros((8, 8), complex), "it must be uint8"),
         (PIL.Image.new("F", (8, 8)), "mode F has no fixed range"),
         (PIL.Image.new("La", (8, 8)), "mode La cannot be sent"),
+        (PIL.Image.new("RGB", (0, 5)), "a PIL image of 0x5 has no pixels"),
+        ("a\0b.png", r"image: 'a\\x00b.png' has characters that no path has"),
+        ("a\ud800.png", r"image: 'a\\ud800.png' has characters that no path has"),
+        ("http://a/\udcff", r"image: 'http://a/\\udcff' has characters that UTF-8 has not"),
         (None, "a NoneType is none; give a path, a URL"),
         ([1, 2], "a list is none"),
     ],
@@ -106,6 +110,14 @@ class TestGiven:
 def test_what_is_no_image_is_told_with_the_remedy(image, told):
     with pytest.raises(InvalidInput, match=told):
         sendable(image)
+
+
+def test_an_image_whose_file_was_closed_is_told_with_the_remedy(tmp_path):
+    PIL.Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    with PIL.Image.open(tmp_path / "a.png") as closed:
+        pass
+    with pytest.raises(InvalidInput, match=r"its file was closed meanwhile, `load\(\)` it before"):
+        sendable(closed)
 
 
 class TestFiles:

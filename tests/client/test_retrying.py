@@ -81,8 +81,9 @@ def test_files_are_sent_whole_at_every_attempt(asked, tmp_path):
     for number, file in enumerate(files):
         file.write_bytes(encoded(noise(300, 300, seed=number)))
     uploads = [Upload(file, file.name, {"path": file.name}) for file in files]
-    answers = Answers(FULL, httpx.Response(200, json={"items": ["first", "second"]}))
-    assert asked(answers, lambda server: server.add("c", uploads, thumbnails=True)) == ["first", "second"]
+    answers = Answers(FULL, httpx.Response(200, json={"items": [{"id": "first"}, {"id": "second"}]}))
+    added = asked(answers, lambda server: server.add("c", uploads, thumbnails=True))
+    assert [each["id"] for each in added] == ["first", "second"]
     first, second = (request.content for request in answers.asked)
     for file in files:
         assert file.read_bytes() in first

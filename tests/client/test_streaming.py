@@ -11,8 +11,9 @@ import orjson
 import PIL.Image
 import pytest
 
-from app.client import AsyncSightgraph, InvalidInput, Refused, Sightgraph, Task, Unreachable
-from app.client.streaming import BLOCK_BYTES, Block, Lines, blocks
+from app.client import AsyncSightgraph, InvalidInput, Refused, ServerFull, Sightgraph, Task, Unreachable
+from app.client.streaming import Block, Lines, blocks
+from app.client.wire import BLOCK_BYTES
 from tests.api.test_disconnect import until
 from tests.api.test_streaming import PICTURE, TASKS, holding
 from tests.cutting import cutting
@@ -28,6 +29,32 @@ def lines(*parts, status=200):
     return httpx.Response(
         status, headers=NDJSON, content=b"".join(orjson.dumps(part) + b"\n" for part in parts)
     )
+
+
+def done(*places):
+    """The answer to a block, each of whose images is done."""
+    return answered(len(places), {})
+
+
+def put_off(*places, of):
+    """That to one, some of whose images had no turn."""
+    return answered(of, {place: {"detail": "no turn", "status": 503} for place in places})
+
+
+def answered(count, bodies):
+    parts = [{"id": str(place), "index": place, **bodies.get(place, EMPTY)} for place in range(count)]
+    return lines(*parts, {"done": count - len(bodies), "failed": len(bodies)})
+
+
+def listed(answers, images, retries=2):
+    return answers.ask_blocking(lambda server: list(server.analyze_batch(images, "crop")), retries)
+
+
+def listed_on_asyncio(answers, images):
+    async def ask(server):
+        return [each async for each in server.analyze_batch(images, "crop")]
+
+    return answers.ask(ask)
 
 
 class TestTaskByTask:
@@ -249,12 +276,72 @@ class TestBatch:
         """As nginx does, which takes a megabyte unless told otherwise."""
         small = httpx.Response(413, text="<html>413 Request Entity Too Large</html>")
 
-        def done(*places):
-            parts = [{"id": str(place), "index": place, **EMPTY} for place in places]
-            return lines(*parts, {"done": len(places), "failed": 0})
-
         answers = Answers(small, small, done(0), small, done(0), done(0))
         got = answers.ask_blocking(
             lambda server: list(server.analyze_batch([b"a", b"b", b"c", b"d"], "crop"))
         )
         assert len(got) == 4
+
+    @pytest.mark.parametrize("ask", [listed, listed_on_asyncio])
+    def test_a_rate_limit_below_a_block(self, ask):
+        """Which never takes the whole, and does not say when to come back."""
+        fewer = httpx.Response(429, json={"detail": "send fewer at once"})
+        answers = Answers(fewer, fewer, *[done(0)] * 4)
+        assert [each.ok for each in ask(answers, [b"a", b"b", b"c", b"d"])] == [True] * 4
+        assert answers.images == [4, 2, 1, 1, 1, 1]
+
+    def test_a_rate_limit_that_takes_no_image(self):
+        answers = Answers(httpx.Response(429, json={"detail": "send fewer at once"}))
+        with pytest.raises(Refused, match="send fewer at once"):
+            listed(answers, [b"a", b"b"])
+        assert answers.images == [2, 1]
+
+    @pytest.mark.parametrize("ask", [listed, listed_on_asyncio])
+    def test_an_image_that_a_full_server_turns_away_is_sent_again(self, ask):
+        answers = Answers(put_off(1, of=3), put_off(0, of=1), done(0))
+        assert [(each.id, each.ok) for each in ask(answers, [b"a", b"b", b"c"])] == [
+            (0, True),
+            (2, True),
+            (1, True),
+        ]
+        assert answers.images == [3, 1, 1]
+
+    @pytest.mark.parametrize("ask", [listed, listed_on_asyncio])
+    def test_an_image_that_a_full_server_turns_away_again_and_again(self, ask):
+        answers = Answers(put_off(1, of=2), put_off(0, of=1))
+        first, second = ask(answers, [b"a", b"b"])
+        assert (first.id, first.ok, second.id) == (0, True, 1)
+        assert isinstance(second.error, ServerFull)
+        assert str(second.error) == "no turn"
+        assert answers.images == [2, 1, 1]
+
+    def test_the_images_behind_one_that_was_given_up(self):
+        answers = Answers(httpx.Response(413), put_off(0, 1, of=2), done(0, 1))
+        got = listed(answers, [b"a", b"b", b"c", b"d"], retries=0)
+        assert [(each.id, each.ok) for each in got] == [(0, False), (1, False), (2, True), (3, True)]
+        assert answers.images == [4, 2, 2]
+
+    @pytest.mark.parametrize("ask", [listed, listed_on_asyncio])
+    def test_a_large_file_that_vanishes_before_it_is_sent_fails_alone(self, ask, tmp_path):
+        large = tmp_path / "large.tif"
+        with large.open("wb") as file:
+            file.truncate(BLOCK_BYTES + 1)
+
+        def images():
+            yield large
+            large.unlink()
+            yield b"a"
+
+        answers = Answers(done(0))
+        gone, other = ask(answers, images())
+        assert isinstance(gone.error, FileNotFoundError)
+        assert (gone.id, other.id, other.ok) == (0, 1, True)
+
+    def test_images_that_cannot_be_read_fail_alone(self, tmp_path):
+        PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        with PIL.Image.open(tmp_path / "a.png") as closed:
+            pass
+        empty = PIL.Image.new("RGB", (0, 5))
+        *bad, block = blocks([closed, empty, "a\0b", "a\ud800", "http://a/\udcff", b"a"], "crop", None)
+        assert [(each.id, type(each.error)) for each in bad] == [(place, InvalidInput) for place in range(5)]
+        assert len(block) == 1
