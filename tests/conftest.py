@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -21,6 +22,7 @@ import numpy as np
 import orjson
 import pytest
 import uvicorn
+from hypothesis import settings as hypothesis_settings
 from litestar.testing import TestClient
 
 from app.api.app import build_app
@@ -44,6 +46,13 @@ os.environ |= {
     "EASYOCR_MODULE_PATH": str(CACHES / "easyocr"),
     "SIGHTGRAPH_DATA": str(CACHES / "sightgraph"),
 }
+
+# How long an example takes says more of the machine than of us; and a test that passed passes again.
+hypothesis_settings.register_profile("tests", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("tests")
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and so would be all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

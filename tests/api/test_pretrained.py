@@ -138,7 +138,7 @@ def counting(operation: Operation, batches: list[tuple[str, int]]) -> Callable[.
     return counted
 
 
-def test_a_request_shares_detections_and_sends_each_model_one_batch(counted):
+def test_a_request_computes_every_region_once_for_each_model(counted):
     """Person, face, three CLIP, three DINOv2 and a caption."""
     client, batches = counted
     places: dict[str, dict[str, Any]] = {
@@ -155,19 +155,20 @@ def test_a_request_shares_detections_and_sends_each_model_one_batch(counted):
     ]
     results = ask(client, photo(77), *tasks)["results"]
     assert {result["status"] for result in results.values()} == {"success"}
-    assert Counter(batches) == Counter(
-        {
-            ("find_objects", 1): 1,
-            ("detect_persons", 1): 1,
-            ("detect_faces", 1): 1,
-            ("encode_clip", 3): 1,
-            ("embed_dino_v2", 3): 1,
-            ("describe_image", 1): 1,
-            ("detect_bounding_box", 1): 2,
-            ("embed_clip_vit_b_32", 1): 3,
-            ("encode_crop", 1): 2,
-        }
-    )
+    items: Counter[str] = Counter()
+    for type_, count in batches:
+        items[type_] += count
+    assert items == {
+        "find_objects": 1,
+        "detect_persons": 1,
+        "detect_faces": 1,
+        "encode_clip": 3,
+        "embed_dino_v2": 3,
+        "describe_image": 1,
+        "detect_bounding_box": 2,
+        "embed_clip_vit_b_32": 3,
+        "encode_crop": 2,
+    }
 
 
 # Embeddings

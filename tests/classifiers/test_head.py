@@ -147,7 +147,7 @@ def test_vectors_of_another_shape_are_refused(vectors, told):
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_log_odds_are_finite_and_keep_the_order(scores):
     found = log_odds(np.array(scores))
     assert np.isfinite(found).all()
@@ -155,7 +155,7 @@ def test_log_odds_are_finite_and_keep_the_order(scores):
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=5, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_finite_vector_gives_anything_but_probabilities(values):
     for labels in (2, 4):
         found = head(labels, "platt").probabilities([np.array([values[:3]]), np.array([values[3:]])])

@@ -37,7 +37,7 @@ def test_rounds_agree_with_scikit_learn(labels, positive):
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_weighted_rounds_are_repeated_rows(seed):
     tested = outcome(40, 3, seed)
     weights = np.random.default_rng(seed).integers(0, 3, 40)

@@ -253,7 +253,7 @@ class TestFiles:
         with pytest.raises(PickleRefused):
             read(data)
 
-    @settings(derandomize=True, max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(st.data())
     def test_damage_is_told_and_raises_nothing_else(self, data):
         damaged = bytearray(_SOUND)

@@ -36,14 +36,14 @@ ROWS = st.lists(st.builds(row, st.text(max_size=3), PHASHES), max_size=30)
 
 
 @given(ROWS, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_side_depends_on_no_order(rows, random):
     shuffled = random.sample(rows, len(rows))
     assert side_of(rows, drawn(rows)) == side_of(shuffled, drawn(shuffled))
 
 
 @given(ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_group_is_on_two_sides_and_near_photos_are_of_one_group(rows):
     found = drawn(rows)
     for one, its_side, its_group in zip(rows, found.sides, found.groups, strict=True):
@@ -56,7 +56,7 @@ def test_no_group_is_on_two_sides_and_near_photos_are_of_one_group(rows):
 
 
 @given(st.lists(st.text(max_size=4), max_size=20), st.lists(st.text(max_size=4), max_size=20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_photos_without_copies_never_change_sides(before, later):
     old, new = [row(photo) for photo in before], [row(photo) for photo in [*later, *before]]
     sides = side_of(new, drawn(new))
@@ -64,7 +64,7 @@ def test_photos_without_copies_never_change_sides(before, later):
 
 
 @given(ROWS, ROWS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_was_seen_is_never_tested_whatever_arrives(before, later):
     found = drawn(before)
     trained = [one for one, side in zip(before, found.sides, strict=True) if side != "test"]

@@ -49,7 +49,7 @@ class TestUncertainties:
         assert uncertainties(np.zeros((0, 3))).tolist() == []
         assert uncertainties(np.zeros((0, 2)), 0.5, 1).tolist() == []
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0, 1))
     def test_it_is_a_share(self, values, threshold):
         found = uncertainties(binary(*values), threshold, 1)
@@ -229,7 +229,7 @@ class TestDiverse:
         assert diverse(np.zeros(3), [vectors], 2) == [0, 1]
         assert diverse(np.array([0, 0, 0.5]), [np.eye(3, dtype=np.float32)], 3) == [2, 0, 1]
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.integers(0, 60), st.integers(1, 12), st.integers(0, 10_000))
     def test_what_is_chosen_is_distinct_and_as_much_as_there_is(self, rows, count, seed):
         rng = np.random.default_rng(seed)

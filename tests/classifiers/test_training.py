@@ -105,7 +105,7 @@ SHARES = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_siz
 
 
 @given(SHARES, st.floats(0.01, 100), st.floats(0.01, 100))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_threshold_costs_less(rows, false_positive, false_negative):
     given_, truth = np.array([p for p, _ in rows]), np.array([t for _, t in rows])
     aim = LeastCost(false_positive=false_positive, false_negative=false_negative)
@@ -123,7 +123,7 @@ def test_no_threshold_costs_less(rows, false_positive, false_negative):
 
 
 @given(SHARES, st.floats(0.05, 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_precision_is_surely_met_with_the_most_recall_or_told_to_be_missed(rows, wanted):
     given_, truth = np.array([p for p, _ in rows]), np.array([t for _, t in rows])
 

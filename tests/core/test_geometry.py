@@ -1,7 +1,7 @@
 """Boxes: cutting, rounding and enclosing, always in whole pixels inside the image."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.geometry import Box, Point
@@ -51,7 +51,6 @@ def test_clip(box, clipped):
     assert box.clip(IMAGE) == clipped
 
 
-@settings(deadline=None)
 @given(boxes, boxes)
 def test_a_clipped_box_has_pixels_and_lies_in_both(box, within):
     clipped = box.clip(within)
@@ -76,7 +75,6 @@ def test_rounded(corners, rounded):
     assert Box.rounded(*corners, within=IMAGE) == rounded
 
 
-@settings(deadline=None)
 @given(coordinates, coordinates, coordinates, coordinates)
 def test_a_rounded_box_is_whole_and_at_most_half_a_pixel_off(xmin, ymin, xmax, ymax):
     everywhere = Box(-1000, -1000, 1000, 1000)
@@ -120,7 +118,6 @@ def test_points_on_a_line_of_whole_pixels_still_have_a_box(points):
     assert all(box.xmin <= x <= box.xmax and box.ymin <= y <= box.ymax for x, y in points)
 
 
-@settings(deadline=None)
 @given(st.lists(st.builds(Point, st.floats(0.25, 99.75), st.floats(0.25, 49.75)), min_size=2, max_size=6))
 def test_the_box_around_points_of_the_image_holds_them_and_no_pixel_more(points):
     box = Box.around(points, IMAGE)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.geometry import Box
@@ -88,13 +88,11 @@ def test_what_is_the_same_in_json_has_one_digest(one, other):
     assert digest(*one) == digest(*other)
 
 
-@settings(deadline=None)
 @given(json_values)
 def test_a_trip_over_the_wire_changes_no_digest(value):
     assert digest(json.loads(json.dumps(value))) == digest(value)
 
 
-@settings(deadline=None)
 @given(json_values, json_values)
 def test_two_digests_are_equal_exactly_when_the_values_are(one, other):
     def canonical(value: object) -> str:

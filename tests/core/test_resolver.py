@@ -619,7 +619,7 @@ def shared(plan: Plan, names: Iterable[str]) -> set[frozenset[str]]:
     return {frozenset(other for other in names if tasks[other].node == tasks[name].node) for name in names}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(task_lists, st.randoms(use_true_random=False))
 def test_any_list_of_tasks_gives_a_sound_plan_that_does_not_depend_on_its_order(tasks, random):
     plan = planned(*tasks)
@@ -634,7 +634,6 @@ def test_any_list_of_tasks_gives_a_sound_plan_that_does_not_depend_on_its_order(
     assert shared(again, names) == shared(plan, names)
 
 
-@settings(deadline=None)
 @given(followings)
 def test_any_web_of_references_gives_a_sound_plan(tasks):
     plan = planned(*tasks, registry=FOLLOWING)

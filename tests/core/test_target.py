@@ -4,7 +4,7 @@ import json
 from typing import Annotated
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -238,7 +238,6 @@ targets = (
 )
 
 
-@settings(deadline=None)
 @given(targets)
 def test_what_was_taken_is_written_as_it_came(target):
     taken = validated(target)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import Internal, InvalidParams, TaskError
@@ -279,7 +279,6 @@ def test_a_task_error_in_place_of_an_item_costs_no_second_try():
     assert len(calls) == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-3, 20), max_size=40))
 def test_whatever_fails_the_others_do_not(items):
     values = bisected(refuse_negative, items)

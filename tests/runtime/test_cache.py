@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.artifacts import Data, Detections, EncodedImage, Region, Vector, size_in_bytes
@@ -107,7 +107,6 @@ def test_a_cache_of_no_bytes_keeps_nothing():
     assert (len(cache), cache.bytes_used) == (0, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(300, 2500)), max_size=40))
 def test_no_order_of_results_exceeds_the_bound(puts):
     cache = ResultCache(4000)
