@@ -170,6 +170,8 @@ class TestOneImage:
             (["{photo}", "-t", "crop", "--annotate", "{photo}"], "is the image itself, and would be lost"),
             (["{empty}/sub", "-t", "crop", "--annotate", "a.png"], "name a folder"),
             (["{photo}", "-t", "crop", "--annotate", "{text}"], "is a file that holds no image"),
+            (["{photo}", "-t", "crop", "--annotate", "out.gif"], "is of a format that is not drawn in"),
+            (["{photo}", "-t", "crop", "--annotate", "out.HEIC"], "a file with .png, .jpg, .jpeg, .webp"),
             (["{photo}", "-t", "crop", "--offline"], "--offline is for this process"),
         ],
     )
@@ -271,6 +273,21 @@ class TestSeveral:
         )
         assert done.stdout == b'{"source":'
         assert done.stderr == b""
+
+    def test_it_ends_quietly_in_this_process_too(self, folder, tmp_path):
+        photo = put(folder, "a.png", noise(8, 8))
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "wb") as unread:
+            done = subprocess.run(
+                [sys.executable, "-m", "app.cli", "analyze", photo, "--offline", "-t", "crop"],
+                cwd=ROOT,
+                env={**os.environ, "SIGHTGRAPH_DATA": str(tmp_path / "data")},
+                stdout=unread,
+                stderr=subprocess.PIPE,
+                timeout=60,
+            )
+        assert (done.returncode, done.stderr) == (1, b"")
 
 
 class TestFiles:

@@ -18,8 +18,8 @@ import yaml
 
 from app.cli import main
 from app.cli.lazy import LazyCommand
-from app.cli.starting import API_KEY_VARIABLE
 from app.core import errors
+from app.core.access import API_KEY_VARIABLE
 from app.settings import Settings
 from scripts.docs.metrics import families
 from scripts.docs.pages import PAGES, ROOT, renewed

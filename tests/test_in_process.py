@@ -103,19 +103,24 @@ def test_work_for_one_who_gave_up_before_the_answer_ends():
     assert ended == [True]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ValueError("it broke"), "it broke"), (asyncio.CancelledError(), "CancelledError")],
+    ids=["broken", "cancelled"],
+)
 @pytest.mark.parametrize("begun", [False, True])
-def test_an_application_that_breaks_is_a_broken_connection(begun):
+def test_an_application_that_breaks_is_a_broken_connection(begun, error, told):
     async def app(scope, receive, send):
         if begun:
             await send(START)
             await send(body(b"half", more=True))
-        raise ValueError("it broke")
+        raise error
 
     async def ask() -> None:
         async with asked(app) as client:
-            await client.get("/")
+            await asyncio.wait_for(client.get("/"), 30)
 
-    with pytest.raises(httpx.RemoteProtocolError, match="it broke"):
+    with pytest.raises(httpx.RemoteProtocolError, match=told):
         asyncio.run(ask())
 
 

@@ -85,6 +85,41 @@ def test_an_interrupt_ends_with_its_own_code():
     assert (result.exit_code, result.output) == (130, "\n")
 
 
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("analyze", f"{LONG}.jpg", "-t", "crop"),
+        ("analyze", __file__, "-t", "crop", "--annotate", f"{LONG}.png"),
+        ("plan", f"{LONG}.jpg", "-t", "crop"),
+    ],
+    ids=["image", "annotate", "plan"],
+)
+def test_what_the_system_refuses_is_one_line(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {LONG}")
+    assert result.stderr.endswith(": File name too long\n")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", "completion", "bash"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
 def test_ctrl_c_ends_a_command_at_work():
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """Tasks as `-t` takes them, read by what the operations declare."""
 
 import json
+import os
 
 import click
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given as given_by
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from app.cli.tasks import known_types
 from app.cli.tasks.given import TasksGiven, as_given, parsed_task
 from app.cli.tasks.json_schema import Schema, in_words
 from app.cli.tasks.known_types import complete_task, complete_type
@@ -135,7 +137,7 @@ def test_every_param_is_told_in_words(registry):
             assert in_words(schema), (operation.type, name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given_by(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), min_size=2, max_size=5
@@ -146,6 +148,26 @@ def test_texts_come_back_as_they_were(texts):
     assert value_of(json.dumps(texts), schema) == texts
     for text in texts:
         assert value_of(json.dumps(text), Schema({"type": "string"})) == text
+
+
+A = {"$ref": "#/$defs/A"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        (A, "JSON"),
+        ({"anyOf": [A, {"type": "integer"}]}, "a whole number"),
+        (
+            {"type": "array", "items": A},
+            "a list of: a list of: a list of: a list of: ...",
+        ),
+        ({"type": "array", "prefixItems": [A, {"type": "integer"}]}, "...,N,N,N,N"),
+    ],
+    ids=["alone", "alternative", "list", "pair"],
+)
+def test_a_schema_that_holds_itself_is_told_so_far(schema, told):
+    assert in_words(Schema.root({**A, "$defs": {"A": schema}})) == told
 
 
 NUMBERS = {"type": "array", "items": {"type": "integer"}}
@@ -253,6 +275,48 @@ class TestCompletion:
         cache.write_text(text)
         assert "read_text" in self.completed("")
         assert "read_text" in json.loads(cache.read_text())["operations"]
+
+    @pytest.mark.parametrize(
+        "operations",
+        [
+            [],
+            {"mine": {}},
+            {"mine": {"summary": ""}},
+            {"mine": {"summary": "", "params": []}},
+            {"mine": {"summary": "", "params": {"a": 1}}},
+        ],
+    )
+    @pytest.mark.parametrize("begun", ["", "mine:a="])
+    def test_a_file_of_another_form_is_made_anew(self, operations, begun, cache):
+        self.completed("x")
+        kept = json.loads(cache.read_text())
+        cache.write_text(json.dumps({**kept, "operations": operations}))
+        assert self.completed(begun) == self.completed(begun)
+        assert json.loads(cache.read_text()) == kept
+
+    @pytest.mark.parametrize("place", ["mine.py", "mine/__init__.py", "mine/deep.py"])
+    def test_a_plugin_that_lies_elsewhere_is_looked_at(self, place, tmp_path, monkeypatch):
+        file = tmp_path / "elsewhere" / place
+        file.parent.mkdir(parents=True)
+        (file.parent / "__init__.py").touch()
+        file.write_text("raise AssertionError('it is not imported')")
+        module = place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        (tmp_path / "elsewhere" / "mine-1.dist-info").mkdir()
+        points = tmp_path / "elsewhere" / "mine-1.dist-info" / "entry_points.txt"
+        points.write_text(f"[sightgraph.operations]\nmine = {module}\n")
+        monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+        before = known_types._stamp()
+        os.utime(file, (4e9, 4e9))
+        assert known_types._stamp() != before
+
+    def test_a_file_that_cannot_be_looked_at_is_no_fault(self, cache, monkeypatch):
+        def refused():
+            raise PermissionError(13, "Permission denied")
+
+        # Root may look at any file.
+        monkeypatch.setattr(known_types, "_stamp", refused)
+        assert "read_text" in self.completed("")
+        assert not cache.exists()
 
     def test_no_place_to_keep_them_is_no_fault(self, cache):
         cache.parent.write_text("a file in the way")

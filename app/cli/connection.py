@@ -4,22 +4,24 @@ Both are spoken to over HTTP, so that there is one path.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 import click
 
 from app.cli.printing import printable
-from app.cli.starting import API_KEY_VARIABLE, declarations_told, read_settings
+from app.cli.starting import declarations_told, read_settings
+from app.core.access import API_KEY_VARIABLE
 from app.core.errors import SightgraphError
 
 if TYPE_CHECKING:
     from app.client import AsyncSightgraph
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SHOWN = 160
 
 
 def server_options(command: Command) -> Command:
@@ -53,6 +55,22 @@ def refusals_told(command: Command) -> Command:
             raise click.ClickException(printable(str(error))) from None
 
     return cast("Command", told)
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """The time in which an answer is read, shown or drawn. One of another form, as an older server or no
+    server of ours sends it, ends the command with a message."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        from app.core.wording import shortened
+
+        what = shortened(" ".join(f"{type(error).__name__}: {error}".split()), _SHOWN)
+        raise click.ClickException(
+            f"the answer is not as a server of this version of Sightgraph sends it ({printable(what)}). "
+            "Is the server of another version?"
+        ) from error
 
 
 @asynccontextmanager
@@ -94,16 +112,17 @@ async def connected(
         ahead = settings.model_copy(update={"pull": ()})
         app = create_app(ahead, load_ahead=False, doors=UNGUARDED)
     transport = InProcessTransport(app)
-    problem: Exception | None = None
+    problem: BaseException | None = None
     async with (
         app.lifespan(),
         httpx.AsyncClient(base_url="http://this-process", transport=transport) as client,
     ):
-        # What leaves the lifespan as an exception would come out in a group.
+        # What leaves the lifespan as an exception would come out in a group; so would the exit of a command
+        # whose output nobody reads any more.
         try:
             reached = AsyncSightgraph(client=client)
             yield await _with_index(reached) if needs_index else reached
-        except Exception as error:
+        except BaseException as error:
             problem = error
     if problem is not None:
         raise problem
@@ -139,11 +158,9 @@ def checked_url(context: click.Context, parameter: click.Parameter, url: str | N
     """The callback of an option that takes a server's address."""
     if url is None:
         return None
+    from app.client import InvalidInput, connection
+
     try:
-        parts = urlsplit(url)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise click.BadParameter(f"must be an address such as http://127.0.0.1:8000, not '{url}'.")
-    return url
+        return connection.checked_url(url)
+    except InvalidInput as error:
+        raise click.BadParameter(printable(str(error).removeprefix("url: "))) from None

@@ -100,7 +100,7 @@ def is_gone(folder: Path, path: str) -> bool:
 
 def reason(error: OSError) -> str:
     """Why a file cannot be read, without its path."""
-    return error.strerror or type(error).__name__
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _shown(names: list[str]) -> list[str]:

@@ -33,9 +33,11 @@ class _Exchange(httpx.AsyncByteStream):
         self._app = app
         self._request = request
         self._is_sent = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._start: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        # One chunk is kept ready. The end needs no room: it is told whether or not anybody reads.
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(1)
         self._task = asyncio.create_task(self._answer())
 
     async def response(self) -> httpx.Response:
@@ -48,9 +50,10 @@ class _Exchange(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (chunk := await self._chunks.get()) is not None:
+            self._room.release()
             yield chunk
         if self._error is not None:
-            raise httpx.RemoteProtocolError(f"{self._error}") from self._error
+            raise httpx.RemoteProtocolError(self._end) from self._error
 
     async def aclose(self) -> None:
         """Nobody reads any more: what the application still does for it is in vain."""
@@ -87,12 +90,24 @@ class _Exchange(httpx.AsyncByteStream):
             if message["type"] == "http.response.start" and not self._start.done():
                 self._start.set_result(message)
             elif message["type"] == "http.response.body" and message.get("body"):
-                await self._chunks.put(message["body"])
+                await self._room.acquire()
+                self._chunks.put_nowait(message["body"])
 
         try:
             await self._app(scope, receive, send)
-        except Exception as error:
+        except BaseException as error:
+            # Also what an application ends by that is cancelled: who asked must not wait for ever.
             self._error = error
-        if not self._start.done():
-            self._start.set_exception(httpx.RemoteProtocolError(f"{self._error or 'there was no answer'}"))
-        await self._chunks.put(None)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            if not self._start.done():
+                self._start.set_exception(httpx.RemoteProtocolError(self._end))
+            self._chunks.put_nowait(None)
+
+    @property
+    def _end(self) -> str:
+        """Why there is no more of the answer."""
+        if self._error is None:
+            return "there was no answer"
+        return str(self._error) or type(self._error).__name__

@@ -1,6 +1,9 @@
 """Commands that are imported when they run: the list of all of them takes no longer than the help of one."""
 
+import errno
 import importlib
+import os
+import sys
 from typing import Any
 
 import click
@@ -35,7 +38,8 @@ class LazyCommand(click.Command):
 
 
 class Commands(click.Group):
-    """A group that ends as a shell expects when Ctrl-C ends one of its commands."""
+    """A group that ends as a shell expects when Ctrl-C ends one of its commands, and says in a line what the
+    system refuses to it."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -44,3 +48,26 @@ class Commands(click.Group):
             # Below what the terminal shows of the key.
             click.echo(err=True)
             ctx.exit(INTERRUPTED)
+        except OSError as error:
+            # That nobody reads the output any more is no fault; click ends quietly.
+            if error.errno == errno.EPIPE:
+                raise
+            _give_up_output()
+            raise click.ClickException(_told(error)) from error
+
+
+def _told(error: OSError) -> str:
+    from app.cli.folder import reason
+    from app.cli.printing import printable
+
+    where = "" if error.filename is None else f"{error.filename}: "
+    return printable(f"{where}{reason(error)}")
+
+
+def _give_up_output() -> None:
+    """Where the output cannot be written, Python would try again when it ends, and tell of that too."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.connection import connected, encodable, server_options
+from app.cli.connection import connected, encodable, server_options, understood
 from app.cli.printing import print_table, printable, table_console
 from app.cli.tasks.given import as_given, facts_of
 from app.cli.tasks.known_types import complete_type
@@ -35,13 +35,14 @@ def operations(type_: str | None, as_json: bool, server: str | None, offline: bo
             return await reached.operations()
 
     catalog = asyncio.run(ask())
-    facts = None if type_ is None else facts_of(type_, catalog, "TYPE")
-    if as_json:
-        click.echo(json.dumps({"operations": catalog} if facts is None else facts, indent=1))
-    elif type_ is None or facts is None:
-        _print_all(catalog)
-    else:
-        print_one(type_, facts)
+    with understood():
+        facts = None if type_ is None else facts_of(type_, catalog, "TYPE")
+        if as_json:
+            click.echo(json.dumps({"operations": catalog} if facts is None else facts, indent=1))
+        elif type_ is None or facts is None:
+            _print_all(catalog)
+        else:
+            print_one(type_, facts)
 
 
 def _print_all(catalog: "Catalog") -> None:
@@ -53,7 +54,8 @@ def _print_all(catalog: "Catalog") -> None:
     absent = [name for name, facts in catalog.items() if facts["state"] == _ABSENT]
     if absent:
         click.echo(
-            f"\nThe weights of those that are absent come with `sightgraph models pull --for {absent[0]}`."
+            "\nThe weights of those that are absent come with "
+            f"`sightgraph models pull --for {printable(absent[0])}`."
         )
 
 

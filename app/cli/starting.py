@@ -10,10 +10,6 @@ import click
 if TYPE_CHECKING:
     from app.settings import Settings
 
-# What a command shows to the server of --server; a server has no use for it.
-_KEY_OF_COMMANDS = "api_key"
-API_KEY_VARIABLE = f"SIGHTGRAPH_{_KEY_OF_COMMANDS}".upper()
-
 
 def read_settings(**options: Any) -> "Settings":
     """The settings of the environment; before them go the options of a command that are given. A variable
@@ -52,9 +48,12 @@ def checked_settings(**options: Any) -> "Settings":
 
 def unnecessary_variables(environment: Iterable[str]) -> list[str]:
     """Those of an environment that look like settings of this server, and are none."""
+    from app.core.access import API_KEY_VARIABLE
     from app.settings import Settings
 
-    return unknown_settings(environment, [*Settings.model_fields, _KEY_OF_COMMANDS])
+    unknown = unknown_settings(environment, Settings.model_fields)
+    # A command shows the key to the server of --server; a server has no use for it.
+    return [name for name in unknown if name.upper() != API_KEY_VARIABLE]
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from typing import Literal, cast, get_args
 Scope = Literal["analyze", "index", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
+# Where a client finds the key that it shows to a server.
+API_KEY_VARIABLE = "SIGHTGRAPH_API_KEY"
+
 # Makes a key that leaked into a file recognisable, to people and to scanners.
 _PREFIX = "sightgraph_"
 _RANDOM_BYTES = 32

@@ -4,14 +4,13 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
 from types import MappingProxyType, ModuleType
 
 from app.core.errors import RegistryError, UnsupportedOperation
 from app.core.operation import EngineSpec, Gathered, Operation, Ref
+from app.core.plugins import plugin_modules
 from app.core.wording import shortened
 
-ENTRY_POINT_GROUP = "sightgraph.operations"
 _LONGEST_CHAIN = 64
 
 
@@ -108,9 +107,8 @@ def discover(package: str) -> Registry:
         for module in pkgutil.iter_modules(root.__path__)
         if not module.name.startswith("_")
     ]
-    plugins = [point.value.partition(":")[0] for point in entry_points(group=ENTRY_POINT_GROUP)]
     found: list[Operation] = []
-    for name in dict.fromkeys([*modules, *plugins]):
+    for name in dict.fromkeys([*modules, *plugin_modules()]):
         found.extend(declared_in(_imported(name)))
     return Registry(found)
 

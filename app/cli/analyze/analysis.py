@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Group
 
 from app.cli.analyze.image_files import Annotated, Crops, picture_of
 from app.cli.analyze.rendering import heading, rendered
+from app.cli.connection import understood
 from app.cli.folder import reason
 from app.cli.printing import printable, table_console
 from app.cli.progress import Bar, image_bars, waiting
@@ -78,7 +80,7 @@ class Analysis:
 
         Raises:
             SightgraphError: the server does not work, or is full.
-            ClickException: a file cannot be written.
+            ClickException: a file cannot be written, or an answer not understood.
         """
         tasks = self._tasks
         if self._whole is not None:
@@ -124,11 +126,12 @@ class Analysis:
             click.echo(f"Drawn: {self._annotated.told}", err=True)
 
     async def _answered(self, source: "Source", answer: Answer) -> None:
-        answer, whole = self._apart(answer)
-        self.failed |= any(result.status == "error" for result in answer.values())
-        self._print(source, answer)
-        # Drawing takes its time, in which the application in this process goes on.
-        await asyncio.to_thread(self._write, source, answer, whole)
+        with understood():
+            answer, whole = self._apart(answer)
+            self.failed |= any(result.status == "error" for result in answer.values())
+            self._print(source, answer)
+            # Drawing takes its time, in which the application in this process goes on.
+            await asyncio.to_thread(self._write, source, answer, whole)
 
     def _write(self, source: "Source", answer: Answer, whole: str | None) -> None:
         if self._crops is not None:
@@ -137,13 +140,12 @@ class Analysis:
             return
         try:
             picture = picture_of(source, whole)
+            if picture is None:
+                self.refused(source.name, "cannot be decoded here, and is not drawn on")
+            else:
+                self._annotated.draw(source, answer, picture)
         except OSError as error:
             self.refused(source.name, reason(error))
-            return
-        if picture is None:
-            self.refused(source.name, "cannot be decoded here, and is not drawn on")
-        else:
-            self._annotated.draw(source, answer, picture)
 
     def _apart(self, answer: Answer) -> tuple[Answer, str | None]:
         """The answer to what was asked, and the whole image where that was asked for beside."""
@@ -160,8 +162,8 @@ class Analysis:
             self._print_json({"source": source.name, **told})
             return
         console = table_console()
-        console.print(heading(source.name, answer))
-        console.print(rendered(answer, self._types, self._schemas))
+        # As a whole: of an answer that cannot be shown no half is printed.
+        console.print(Group(heading(source.name, answer), rendered(answer, self._types, self._schemas)))
         if self._several:
             console.print()
 

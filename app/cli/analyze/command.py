@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.connection import connected, encodable, server_options
+from app.cli.analyze.sources import is_folder, is_url, sources_of
+from app.cli.connection import connected, encodable, server_options, understood
 from app.cli.progress import waiting
 from app.cli.tasks.given import TasksGiven, task_options
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def _encodable(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     for text in given:
-        if text.lower().startswith(("http://", "https://")):
+        if is_url(text):
             encodable(context, parameter, text)
     return given
 
@@ -84,8 +85,6 @@ def analyze(
     """
     import asyncio
 
-    from app.cli.analyze.sources import is_folder, sources_of
-
     tasks = TasksGiven(given, file)
     found = sources_of(images, recursive=recursive)
     several = len(images) > 1 or is_folder(images[0])
@@ -101,15 +100,16 @@ def analyze(
             with waiting("starting"):
                 reached = await stack.enter_async_context(connected(server, offline, needs_index=False))
                 catalog = await reached.operations()
-            analysis = Analysis(
-                found.images,
-                tasks.on_wire(catalog),
-                catalog,
-                as_json=as_json,
-                several=several,
-                crops=crops,
-                annotate=annotate,
-            )
+            with understood():
+                analysis = Analysis(
+                    found.images,
+                    tasks.on_wire(catalog),
+                    catalog,
+                    as_json=as_json,
+                    several=several,
+                    crops=crops,
+                    annotate=annotate,
+                )
             await analysis.run(reached)
             return analysis
 

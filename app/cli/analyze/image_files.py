@@ -71,6 +71,7 @@ class Annotated:
         """Draw the results on a picture, which is upright.
 
         Raises:
+            OSError: a file of its format cannot hold the drawing.
             ClickException: the file cannot be written.
         """
         marks = marks_of(answer, self.schemas)
@@ -80,9 +81,7 @@ class Annotated:
         path = self.place
         if not is_image_file(self.place):
             path = self.place / f"{source.stem}.annotated.{'jpg' if form in _LOSSY else 'png'}"
-        file = io.BytesIO()
-        drawn.save(file, _FORMATS[path.suffix.lower()], quality=_JPEG_QUALITY)
-        write(path, file.getvalue())
+        write(path, _encoded(drawn, _FORMATS[path.suffix.lower()]))
         self.count += 1
 
 
@@ -106,6 +105,10 @@ def _problem_of(place: Path, sources: "Sequence[Source]", several: bool) -> str 
     if not is_image_file(place):
         if place.exists() and not place.is_dir():
             return f"is a file that holds no image; name a folder, or a file with {', '.join(_FORMATS)}."
+        if not place.exists() and place.suffix.lower() in PIL.Image.registered_extensions():
+            return (
+                f"is of a format that is not drawn in; name a folder, or a file with {', '.join(_FORMATS)}."
+            )
         return None
     if several:
         return "is one file, and there may be several images; name a folder."
@@ -143,14 +146,25 @@ def write(path: Path, content: bytes) -> None:
         raise click.FileError(str(path), error.strerror) from None
 
 
+def _encoded(drawn: PIL.Image.Image, form: str) -> bytes:
+    file = io.BytesIO()
+    try:
+        drawn.save(file, form, quality=_JPEG_QUALITY)
+    except (OSError, ValueError) as error:
+        # Most formats have a largest size, and Pillow has two errors for that.
+        size = f"{drawn.width}x{drawn.height}"
+        raise OSError(f"the drawing, {size}, cannot be written as {form}: {error}") from None
+    return file.getvalue()
+
+
 def _suffix(content: bytes) -> str:
     return next((suffix for mark, suffix in _SUFFIXES.items() if content.startswith(mark)), "png")
 
 
 def _crops(answer: "Answer") -> Iterator[tuple[str, str]]:
     for task, result in answer.items():
-        # As a part of a name, whatever the client called its task.
-        name = quote(task, safe=" ")
+        # As a part of a name, whatever the client called its task; after a dot the number of a region stands.
+        name = quote(task, safe=" ").replace(".", "%2E")
         if result.cropped_image_base64 is not None:
             yield name, result.cropped_image_base64
         for number, item in enumerate(result.items or ()):

@@ -44,7 +44,7 @@ def heading(source: str, answer: "Answer") -> Text:
     )
     total = answer.timings_ms.get("total")
     told += [] if total is None else [f"{total:.0f} ms"]
-    return Text.assemble((printable(source), "bold"), ("  " + ", ".join(told), "dim"))
+    return Text.assemble((printable(source), "bold"), (printable("  " + ", ".join(told)), "dim"))
 
 
 def inline(value: Any) -> str:

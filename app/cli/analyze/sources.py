@@ -60,14 +60,18 @@ def sources_of(given: Sequence[str], *, recursive: bool) -> Sources:
     return Sources(list(images.values()), closed)
 
 
+def is_url(text: str) -> bool:
+    return text.lower().startswith(("http://", "https://"))
+
+
 def is_folder(text: str) -> bool:
-    return not _is_url(text) and Path(text).is_dir()
+    return not is_url(text) and Path(text).is_dir()
 
 
 def _found(
     text: str, recursive: bool, closed: list[tuple[str, str]]
 ) -> Iterator[tuple[str, Path | str, str]]:
-    if _is_url(text):
+    if is_url(text):
         last = unquote(urlsplit(text).path).rstrip("/").rpartition("/")[2]
         yield text, text, os.path.splitext(_UNSAFE.sub("_", last))[0].strip(".") or "image"
         return
@@ -94,10 +98,6 @@ def _in_folder(
         )
     for image in inside.images:
         yield str(folder / image), folder / image, os.path.splitext(image)[0]
-
-
-def _is_url(text: str) -> bool:
-    return text.lower().startswith(("http://", "https://"))
 
 
 def _free(stem: str, taken: set[str]) -> str:

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from app.cli.connection import connected, encodable, server_options
+from app.cli.analyze.sources import is_url
+from app.cli.connection import connected, encodable, server_options, understood
 from app.cli.tasks.given import TasksGiven, task_options
 
 
 def _image(context: click.Context, parameter: click.Parameter, image: str | None) -> Path | str | None:
     if image is None:
         return None
-    if image.lower().startswith(("http://", "https://")):
+    if is_url(image):
         return encodable(context, parameter, image)
     if not Path(image).is_file():
         raise click.BadParameter(f"there is no file '{image}'.")
@@ -60,11 +61,13 @@ def plan(
     planned = asyncio.run(ask())
     if as_json:
         click.echo(json.dumps(planned, indent=1))
-    elif as_mermaid:
-        from app.api.mermaid import flowchart
+        return
+    with understood():
+        if as_mermaid:
+            from app.api.mermaid import flowchart
 
-        click.echo(flowchart(planned), nl=False)
-    else:
-        from app.cli.plan.tree import print_plan
+            click.echo(flowchart(planned), nl=False)
+        else:
+            from app.cli.plan.tree import print_plan
 
-        print_plan(planned)
+            print_plan(planned)

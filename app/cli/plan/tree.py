@@ -23,7 +23,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         if task["node"] is None:
             told = f"{task['operation_id']}  {task['error_code']}: {task['error_message']}"
             console.print(Text(printable(told), "yellow"))
-    console.print(Text(" ".join(_totals(plan)), "dim"))
+    console.print(Text(printable(" ".join(_totals(plan))), "dim"))
 
 
 def tree_of(plan: Mapping[str, Any]) -> Tree:

@@ -1,6 +1,5 @@
 """Tasks as a command line gives them: `-t [ID=]TYPE[:PARAM=VALUE,...]`, or a file as on the wire."""
 
-import difflib
 import json
 import re
 import sys
@@ -10,11 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from app.cli.connection import encodable
+from app.cli.connection import encodable, understood
 from app.cli.printing import printable
 from app.cli.tasks.json_schema import Schema, in_words
 from app.cli.tasks.known_types import complete_task
-from app.cli.tasks.param_values import ValueRefused, text_of, value_of
+from app.cli.tasks.param_values import ValueRefused, nearest, text_of, value_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,8 +81,10 @@ class TasksGiven:
 
         Raises:
             UsageError: one of `-t` cannot be understood.
+            ClickException: the catalog cannot.
         """
-        return [*self._of_file, *(parsed_task(text, catalog) for text in self._given)]
+        with understood():
+            return [*self._of_file, *(parsed_task(text, catalog) for text in self._given)]
 
 
 def parsed_task(text: str, catalog: Catalog) -> dict[str, Any]:
@@ -100,7 +101,8 @@ def parsed_task(text: str, catalog: Catalog) -> dict[str, Any]:
     try:
         values = _params(params, Schema.root(facts["params"]))
     except ValueRefused as error:
-        raise click.BadParameter(f"{type_}: {_sentence(f'{error}')}", param_hint=_HINT) from None
+        told = printable(f"{type_}: {_sentence(f'{error}')}")
+        raise click.BadParameter(told, param_hint=_HINT) from None
     return {**({"operation_id": task_id} if task_id else {}), "type": type_, "params": values}
 
 
@@ -117,8 +119,9 @@ def facts_of(type_: str, catalog: Catalog, hint: str) -> Mapping[str, Any]:
     """
     facts = catalog.get(type_)
     if facts is None:
-        nearest = _nearest(type_, catalog) or f"There are: {', '.join(catalog)}."
-        raise click.BadParameter(f"no operation is called '{printable(type_)}'. {nearest}", param_hint=hint)
+        remedy = _did_you_mean(type_, catalog) or f"There are: {', '.join(catalog)}."
+        told = printable(f"no operation is called '{type_}'. {remedy}")
+        raise click.BadParameter(told, param_hint=hint)
     return facts
 
 
@@ -139,7 +142,7 @@ def _params(text: str, schema: Schema) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for name, value_text in _split(text):
         if name not in known:
-            near = _nearest(name, known) or (f"It has: {', '.join(known)}" if known else "It has none")
+            near = _did_you_mean(name, known) or (f"It has: {', '.join(known)}" if known else "It has none")
             raise ValueRefused(f"has no param '{name}'. {near}")
         if name in params:
             raise ValueRefused(f"{name} is given twice")
@@ -202,9 +205,9 @@ def _is_task(value: Any) -> bool:
     )
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else None
+def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    near = nearest(name, known)
+    return f"Did you mean '{near}'?" if near else None
 
 
 def _sentence(text: str) -> str:

@@ -3,13 +3,16 @@
 They come from how operations declare their params and data; nothing here knows one of those by its name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 _MOST_NAMED = 12
 _NO_BOUND = 2**31 - 1
+# How far what holds itself is told, a list of such lists, say.
+_DEEPEST = 4
+_DEEPER = "..."
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,21 @@ class Schema:
     @cached_property
     def alternatives(self) -> "list[Schema]":
         """What it allows, without references; itself, where that is one thing."""
+        # One that only refers to itself says nothing, as the empty one does.
+        return list(self._leaves(frozenset())) or [self._inner({})]
+
+    def _leaves(self, behind: frozenset[str]) -> "Iterator[Schema]":
         if "$ref" in self.of:
-            return self._inner(self.definitions[self.of["$ref"].rpartition("/")[2]]).alternatives
+            name = self.of["$ref"].rpartition("/")[2]
+            if name not in behind:
+                yield from self._inner(self.definitions[name])._leaves(behind | {name})
+            return
         several = self.of.get("anyOf") or self.of.get("oneOf")
         if several is None:
-            return [self]
-        return [leaf for each in several for leaf in self._inner(each).alternatives]
+            yield self
+            return
+        for each in several:
+            yield from self._inner(each)._leaves(behind)
 
     @property
     def type(self) -> str | None:
@@ -63,10 +75,6 @@ class Schema:
         fixed = self.of.get("prefixItems", [])
         return self._inner(fixed[place] if place < len(fixed) else self.of.get("items", {}))
 
-    def one_of_type(self, type_: str) -> "Schema | None":
-        """What it allows of a type."""
-        return next((each for each in self.alternatives if each.type == type_), None)
-
     @property
     def is_box(self) -> bool:
         """Whether it is declared as a box of the image. One of another image is declared as plain numbers."""
@@ -85,9 +93,11 @@ class Schema:
         return Schema(schema, self.definitions)
 
 
-def in_words(schema: Schema) -> str:
+def in_words(schema: Schema, depth: int = _DEEPEST) -> str:
     """What is taken, for people."""
-    told = [word for each in schema.alternatives if each.type != "null" for word in _words(each)]
+    if not depth:
+        return _DEEPER
+    told = [word for each in schema.alternatives if each.type != "null" for word in _words(each, depth)]
     return one_of(list(dict.fromkeys(told)))
 
 
@@ -98,7 +108,7 @@ def one_of(words: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _words(schema: Schema) -> list[str]:
+def _words(schema: Schema, depth: int) -> list[str]:
     if schema.choices:
         return [str(choice) for choice in schema.choices]
     match schema.type:
@@ -111,12 +121,13 @@ def _words(schema: Schema) -> list[str]:
         case "string":
             return [f"a text{_bounds(schema, 'minLength', 'maxLength', ' characters')}"]
         case "array" if "prefixItems" in schema.of:
-            return [_placeholder(schema)]
+            return [_placeholder(schema, depth)]
         case "array":
-            return [f"a list{_bounds(schema, 'minItems', 'maxItems')} of: {in_words(schema.element())}"]
+            inside = in_words(schema.element(), depth - 1)
+            return [f"a list{_bounds(schema, 'minItems', 'maxItems')} of: {inside}"]
         case "object" if schema.sole is not None:
             name, inner = schema.sole
-            return [f"{name}:{_placeholder(inner)}"]
+            return [f"{name}:{_placeholder(inner, depth)}"]
         case "object":
             return ["a JSON object"]
     return ["JSON"]
@@ -134,8 +145,9 @@ def _bounds(schema: Schema, least: str, most: str, unit: str = "") -> str:
     return "" if low is None else f" from {low}{unit}"
 
 
-def _placeholder(schema: Schema) -> str:
+def _placeholder(schema: Schema, depth: int) -> str:
     inner = schema.alternatives[0]
-    if "prefixItems" in inner.of:
-        return ",".join(_placeholder(inner.element(place)) for place, _ in enumerate(inner.of["prefixItems"]))
-    return {"string": "NAME", "integer": "N", "number": "N"}.get(inner.type or "", "...")
+    if depth and "prefixItems" in inner.of:
+        elements = (inner.element(place) for place, _ in enumerate(inner.of["prefixItems"]))
+        return ",".join(_placeholder(element, depth - 1) for element in elements)
+    return {"string": "NAME", "integer": "N", "number": "N"}.get(inner.type or "", _DEEPER)

@@ -1,6 +1,7 @@
 """The operations of this installation, for a shell that completes words and does not wait long.
 
-They are kept in a small file, which is made anew when an operation or a package was added or changed.
+They are kept in a small file, which is made anew when the file of an operation changed or a package was
+added.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import importlib.util
 import json
 import os
 import sysconfig
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +64,33 @@ def complete_type(context: click.Context, parameter: click.Parameter, begun: str
 
 def known_types() -> Known:
     """From the file, where it is of now; else from the operations, which takes a second."""
-    file, stamp = _file(), _stamp()
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    file, stamp = _file(), None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        stamp = _stamp()
         kept = json.loads(file.read_text(encoding="utf-8"))
         if kept["stamp"] == stamp:
-            known: Known = kept["operations"]
-            return known
+            return _of_form(kept["operations"])
     known = _declared()
-    with contextlib.suppress(OSError):
-        _write(file, json.dumps({"stamp": stamp, "operations": known}))
+    # Where it cannot be told whether they change, they are not kept.
+    if stamp is not None:
+        with contextlib.suppress(OSError):
+            _write(file, json.dumps({"stamp": stamp, "operations": known}))
     return known
+
+
+def _of_form(kept: Any) -> Known:
+    """What the file holds, in the form that completions rely on.
+
+    Raises:
+        AttributeError, KeyError, TypeError: it has another one.
+    """
+    return {
+        name: {
+            "summary": str(facts["summary"]),
+            "params": {param: [str(each) for each in choices] for param, choices in facts["params"].items()},
+        }
+        for name, facts in kept.items()
+    }
 
 
 def _declared() -> Known:
@@ -104,13 +123,35 @@ def _file() -> Path:
 
 
 def _stamp() -> list[int]:
-    """Changes when an operation of this house does, or a package is installed."""
-    found = importlib.util.find_spec("operations")
-    folders = [] if found is None else list(found.submodule_search_locations or [])
-    files = [entry for folder in folders for entry in os.scandir(folder) if entry.name.endswith(".py")]
-    times = [file.stat().st_mtime_ns for file in files]
+    """Changes when the file of an operation does, or a package is installed.
+
+    Raises:
+        OSError: a file cannot be looked at.
+    """
+    from app.core.plugins import plugin_modules
+
+    # That of an operation that is installed as editable lies elsewhere.
+    modules = ["operations", *plugin_modules()]
+    times = [file.stat().st_mtime_ns for module in modules for file in _files(module)]
     packages = Path(sysconfig.get_path("purelib"))
     return [len(times), max(times, default=0), packages.stat().st_mtime_ns if packages.exists() else 0]
+
+
+def _files(module: str) -> Iterable[Path]:
+    """Those of a module and of the modules beside it in its package; none of them is imported."""
+    first, *inner = module.split(".")
+    spec = importlib.util.find_spec(first)
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is None:
+        return [Path(spec.origin)] if spec.origin is not None else []
+    return _in_package(spec.submodule_search_locations, inner)
+
+
+def _in_package(folders: Iterable[str], inner: list[str]) -> Iterator[Path]:
+    for folder in folders:
+        place = Path(folder, *inner)
+        yield from (place if place.is_dir() else place.parent).glob("*.py")
 
 
 def _write(file: Path, text: str) -> None:

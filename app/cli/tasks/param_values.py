@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -39,7 +39,12 @@ def value_of(text: str, schema: Schema) -> Any:
             return _read(text, each)
         except ValueRefused:
             continue
-    raise ValueRefused(f"must be {in_words(schema)}, got '{_short(text)}'{_hint(text, alternatives)}")
+    raise _refused(text, schema)
+
+
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """The word that was meant, probably."""
+    return next(iter(difflib.get_close_matches(text, list(known), n=1)), None)
 
 
 def text_of(value: Any) -> str:
@@ -163,14 +168,8 @@ _READ: dict[str | None, Callable[[str, Schema], Any]] = {
 
 
 def _refused(text: str, schema: Schema) -> ValueRefused:
-    return ValueRefused(f"must be {in_words(schema)}, got '{_short(text)}'{_hint(text, [schema])}")
+    from app.core.wording import shortened
 
-
-def _hint(text: str, alternatives: Sequence[Schema]) -> str:
-    choices = [str(choice) for each in alternatives for choice in each.choices]
-    near = difflib.get_close_matches(text, choices, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    near = nearest(text, (str(choice) for each in schema.alternatives for choice in each.choices))
+    hint = f"; did you mean '{near}'?" if near else ""
+    return ValueRefused(f"must be {in_words(schema)}, got '{shortened(text, _SHOWN)}'{hint}")
