@@ -1,12 +1,15 @@
 """`sightgraph caption` and scripts/caption_folder.py, against a real server with a tiny captioner."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.api.room import Room
-from app.cli import captioning, main
+from app.cli import caption_texts, captioning, main
 from app.cli.captioning import sorted_out
 from tests.conftest import served
 from tests.images import encoded, noise
@@ -170,7 +173,7 @@ def test_a_text_that_is_a_link_stays_one(url, folder, tmp_path):
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_asked(url, folder, monkeypatch):
     put(folder, "a.png", "b.png")
     # Whoever tests as root may write everywhere.
-    monkeypatch.setattr(captioning.os, "access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr(caption_texts.os, "access", lambda path, mode: not mode & os.W_OK)
     result = run(folder, "--server", CLOSED)
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
@@ -200,10 +203,43 @@ def test_a_server_that_is_not_there_is_told_once(folder):
     assert not texts(folder)
 
 
+def test_what_a_server_says_moves_no_cursor(folder):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps({"detail": "not \x07you\u202e"}).encode()
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Tests print nothing."""
+
+    put(folder, "a.png")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        result = run(folder, "--server", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == r"Error: not \x07you\u202e"
+
+
 def test_nothing_to_do(folder):
     result = run(folder)
     assert result.exit_code == 0
     assert result.stderr == "No images are in " + str(folder) + ".\n"
+    for_programs = run(folder, "--json")
+    assert for_programs.exit_code == 0
+    assert json.loads(for_programs.stdout) == {
+        "captioned": 0,
+        "had_a_text": 0,
+        "failed": 0,
+        "seconds": 0.0,
+        "engines": {},
+    }
 
 
 def test_every_image_is_a_line_of_json(url, folder):
@@ -250,13 +286,49 @@ def test_a_text_that_appears_meanwhile_is_left(url, folder, monkeypatch):
     assert texts(folder) == {"a.txt": "mine"}
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_text_is_written_in_no_other_ones_place(tmp_path, monkeypatch, has_links):
+    """Nor in that of one that appears while it is written, where the disk can tell."""
+    text = tmp_path / "a.txt"
+    if not has_links:
+        monkeypatch.setattr(caption_texts.os, "link", without_links)
+    caption_texts.write(text, "ours", force=False)
+    assert text.read_text() == "ours"
+    with pytest.raises(caption_texts.NotWritten, match="appeared meanwhile"):
+        caption_texts.write(text, "again", force=False)
+    if has_links:
+        text.unlink()
+        monkeypatch.setattr(caption_texts.os, "fsync", lambda _: text.write_text("mine"))
+        with pytest.raises(caption_texts.NotWritten, match="appeared meanwhile"):
+            caption_texts.write(text, "again", force=False)
+        assert text.read_text() == "mine"
+    assert no_parts(tmp_path)
+
+
+def without_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_text_that_is_written_anew_keeps_its_rights(url, folder):
+    put(folder, "closed.png", "protected.png")
+    for name, mode in (("closed.txt", 0o600), ("protected.txt", 0o444)):
+        (folder / name).write_text("mine")
+        (folder / name).chmod(mode)
+    result = run(folder, "--server", url, "--force")
+    assert result.exit_code == 1
+    assert result.stderr == "protected.png: protected.txt is read-only, and is left as it is\n"
+    assert texts(folder)["protected.txt"] == "mine"
+    assert texts(folder)["closed.txt"] != "mine"
+    assert (folder / "closed.txt").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_full_disk_ends_the_run_and_leaves_nothing_half(url, folder, monkeypatch):
     put(folder, *(f"{number}.png" for number in range(20)))
 
     def full(descriptor: int) -> None:
-        raise OSError(captioning.errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(captioning.os, "fsync", full)
+    monkeypatch.setattr(caption_texts.os, "fsync", full)
     result = run(folder, "--server", url, "--workers", 2)
     assert result.exit_code == 1
     assert "Error: The disk is full." in result.stderr

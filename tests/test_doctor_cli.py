@@ -7,18 +7,19 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
 from app.api.doors import Doors
 from app.api.room import Room
 from app.cli import main
-from app.cli.doctor import configuration, devices, libraries, machine, network, places, weights
+from app.cli.doctor import command, configuration, devices, libraries, machine, network, places, weights
 from app.cli.doctor.finding import Finding, Level, listed, worst
 from app.cli.doctor.limits import Limits, container_limits
 from app.cli.models import Inventory
@@ -324,6 +325,8 @@ def test_settings_that_contradict_or_are_unknown(monkeypatch, environment, told)
 
 
 def test_a_setting_with_a_typing_error_is_proposed(monkeypatch):
+    # The application in a process may have set it, for the libraries that read it.
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("SIGHTGRAPH_LANE", "2")
     (finding,) = bad(list(configuration.configuration(*configuration.read(offline=False))))
     assert finding.remedy == "Did you mean SIGHTGRAPH_LANES?"
@@ -450,17 +453,79 @@ def test_a_database_that_does_not_answer_is_a_problem_without_its_password():
     assert "hunter2" not in finding.message
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2%@127.0.0.1:9/photos",
+        "postgresql://me:hunter2 hunter2@127.0.0.1:9/photos",
+        "postgresql://me:p@hunter2@127.0.0.1:9/photos",
+        "postgresql://me:hunter2/p@127.0.0.1:9/photos",
+        "postgresql://me:9/hunter2@127.0.0.1:9/photos",
+        "postgresql://me:hunter2\udcff@127.0.0.1:9/photos",
+    ],
+)
+def test_an_address_that_may_be_read_wrongly_is_not_repeated(url):
+    (finding,) = bad(list(places.index(Settings(index_url=url))))
+    assert finding.message == "The address in SIGHTGRAPH_INDEX_URL cannot be read."
+    assert "hunter2" not in finding.remedy
+    assert "%40 for @" in finding.remedy
+
+
+def test_a_password_that_a_database_repeats_is_not(monkeypatch):
+    def refuses(url: str, **_: object) -> None:
+        raise psycopg.OperationalError("no entry for me with hunter@2 and key-word")
+
+    monkeypatch.setattr(psycopg, "connect", refuses)
+    url = "postgresql://me:hunter%402@127.0.0.1:9/photos?sslpassword=key-word"
+    (finding,) = bad(list(places.index(Settings(index_url=url))))
+    assert finding.message.endswith(": no entry for me with *** and ***")
+
+
+def test_folders_that_cannot_even_be_looked_at_are_their_own_problems(tmp_path):
+    """As one below a folder that is closed to this user, which none is to root."""
+    settings = Settings(data=tmp_path / ("x" * 300) / "data")
+    found = [list(examination()) for _, examination in places.places(settings, 0)]
+    assert [finding.topic for findings in found for finding in findings] == [
+        *("data folder", "model cache", "index")
+    ]
+    (data,), _, (index,) = found
+    assert "cannot be written (File name too long)" in data.message
+    assert "SIGHTGRAPH_DATA" in data.remedy
+    assert "cannot be read" in index.message
+    assert {data.level, index.level} == {Level.PROBLEM}
+
+
+def test_what_is_closed_keeps_nothing_else_from_being_looked_at(tmp_path, monkeypatch, registry):
+    def closed(*_: object) -> bool:
+        raise PermissionError(13, "Permission denied", "/closed/model.bin")
+
+    monkeypatch.setattr("app.core.registry.discover", lambda _: registry)
+    monkeypatch.setattr(LocalStore, "present", closed)
+    found = list(command._what_is_kept(Settings(data=tmp_path / "data", pull=("describe_image",))))
+    (finding,) = [finding for finding in found if finding.topic == "weights"]
+    assert finding.message == "/closed/model.bin cannot be looked at (Permission denied)."
+    assert finding.remedy == "Give this user the right to it."
+    assert [finding.topic for finding in found][-3:] == ["data folder", "model cache", "index"]
+
+
 # The network
 
 
 @contextlib.contextmanager
-def another_server() -> Iterator[int]:
+def another_server(
+    answers: Mapping[str, bytes] | None = None, otherwise: bytes | None = b"hello"
+) -> Iterator[int]:
+    """Answers by path, and otherwise so; None breaks the connection off."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            answer = (answers or {}).get(self.path, otherwise)
+            if answer is None:
+                return
             self.send_response(200)
-            self.send_header("Content-Length", "5")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(b"hello")
+            self.wfile.write(answer)
 
         do_HEAD = do_GET
 
@@ -572,6 +637,34 @@ def test_a_model_that_cannot_be_loaded_is_told_with_the_reason(astronaut_png):
     assert finding["level"] == "problem"
     assert finding["message"].startswith("eye: ")
     assert "model.bin is torn." in finding["message"]
+
+
+@pytest.mark.parametrize("key", ["sg_hunter2\nX", "sg_hunter2 X", "sg_hunter2ключ"])
+def test_a_key_that_cannot_be_one_is_told_and_not_repeated(url, key):
+    result = run("--server", url, "--json", SIGHTGRAPH_API_KEY=key)
+    assert result.exit_code == 1
+    assert "hunter2" not in result.output
+    (finding,) = checks_of(result)["access"]
+    assert finding["message"] == "The key in SIGHTGRAPH_API_KEY has spaces or characters that no API key has."
+    assert "sightgraph keys new" in finding["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("later", "told"), [(None, "No answer from http://127.0.0.1:"), (b"[]", "is no server of Sightgraph")]
+)
+def test_a_server_that_answers_otherwise_after_a_while(later, told):
+    answers = {
+        "/health/live": b'{"status": "ok"}',
+        "/health/ready": b'{"status": "ready", "operations": {}, "lanes": {"count": 1, "lost": 0}}',
+    }
+    with another_server(answers, later) as port:
+        result = run("--server", f"http://me:hunter2@127.0.0.1:{port}", "--json")
+    assert result.exit_code == 1
+    assert "hunter2" not in result.output
+    first, second = checks_of(result)["server"]
+    assert first["message"].startswith(f"http://127.0.0.1:{port} answers in ")
+    assert told in second["message"]
+    assert second["remedy"]
 
 
 def test_what_is_no_server_of_ours():

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
+from app.core.operation import Operation
 from scripts.docs.pages import ROOT
 from tests.images import astronaut
 from tests.pages import Block, page_of
@@ -226,6 +228,8 @@ def test_what_is_written_has_the_form_of_this_project(tmp_path):
         ("list", "'list' means something else"),
         ("needs", "'needs' means something else"),
         ("data", "'data' means something else"),
+        ("i_m_a_g_e", "'i_m_a_g_e' means something else"),
+        ("true", "'true' means something else"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(tmp_path, monkeypatch, name, told):
@@ -234,6 +238,16 @@ def test_a_name_that_cannot_be_is_refused(tmp_path, monkeypatch, name, told):
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["answer", "io", "json", "pytest", "server"])
+def test_a_name_that_the_test_has_for_something_else_does_no_harm(tmp_path, monkeypatch, name):
+    assert run(name, "--folder", tmp_path / "plugin").exit_code == 0
+    monkeypatch.syspath_prepend(tmp_path / "plugin")
+    test = runpy.run_path(str(tmp_path / "plugin" / "tests" / f"test_{name}.py"))
+    del sys.modules[f"sightgraph_{name}"]
+    assert not [each for each in test.values() if isinstance(each, Operation)]
+    test["test_no_items_give_no_results"]()
 
 
 def test_what_is_there_is_left_alone(tmp_path):

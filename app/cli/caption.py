@@ -123,7 +123,6 @@ def caption_folder(
 
     if not walked.images and not walked.closed:
         click.echo(f"No images are in {printable(str(folder))}.", err=True)
-        return
     captioning = None
     if images.left:
         with contextlib.suppress(KeyboardInterrupt), bars:
@@ -133,7 +132,7 @@ def caption_folder(
     report.end(tally, images)
     if images.left and (captioning is None or captioning.stopped):
         if captioning is not None and captioning.problem:
-            raise click.ClickException(captioning.problem)
+            raise click.ClickException(printable(captioning.problem))
         click.echo("The same command goes on with what is left.", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(1 if tally.failed else 0)
@@ -147,7 +146,7 @@ class _Report:
         self._as_json = as_json
 
     def captioned(self, path: str, text: str, engine: str) -> None:
-        from app.cli.captioning import text_of
+        from app.cli.caption_texts import text_of
 
         self._line({"image": path, "file": text_of(path), "caption": text, "engine": engine})
         self._bar.seen()

@@ -2,16 +2,14 @@
 
 import asyncio
 import errno
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from uuid import uuid4
 
+from app.cli.caption_texts import NotWritten, check_writable, is_there, text_of, write
 from app.cli.folder import reason
 from app.client.errors import InvalidInput, Refused, SightgraphError
 from app.client.task import Task
@@ -80,13 +78,8 @@ class Watcher(Protocol):
     def failed(self, path: str, why: str) -> None: ...
 
 
-class _FileFailed(Exception):
-    """An image cannot be captioned; the next one may be."""
-
-
-def text_of(path: str) -> str:
-    """The path of an image's text: in one folder with it, and of one name but for the ending."""
-    return os.path.splitext(path)[0] + ".txt"
+class _NoCaption(Exception):
+    """An image gets none; the next one may get one."""
 
 
 def sorted_out(folder: Path, paths: Sequence[str], *, force: bool) -> Images:
@@ -103,7 +96,7 @@ def sorted_out(folder: Path, paths: Sequence[str], *, force: bool) -> Images:
         text = text_of(path)
         if text in first:
             images.clashing.append((path, first[text]))
-        elif _is_there(folder / text) and not force:
+        elif is_there(folder / text) and not force:
             images.done.append(path)
         else:
             images.left.append(path)
@@ -165,7 +158,7 @@ class Captioning:
         while not self.stopped and (path := next(left, None)) is not None:
             try:
                 await self._caption(path)
-            except (_FileFailed, InvalidInput) as error:
+            except (_NoCaption, NotWritten, InvalidInput) as error:
                 self._fail(path, str(error))
             except Refused as error:
                 if error.status in _ABOUT_THE_FILE:
@@ -183,23 +176,22 @@ class Captioning:
         """Caption an image.
 
         Raises:
-            _FileFailed, OSError, SightgraphError: it has none.
+            _NoCaption, NotWritten, OSError, SightgraphError: it has none.
         """
         text = self._folder / text_of(path)
         # A caption takes seconds: whether it can be kept is seen to before.
-        if not os.access(text.parent, os.W_OK | os.X_OK):
-            raise _FileFailed("its folder cannot be written")
+        check_writable(text, force=self._force)
         result = await self._asked(self._folder / path)
         if result.error_code in _SAME_FOR_ALL:
             self.stop(f"{result.error_message}")
             return
         if not result.ok:
-            raise _FileFailed(f"{result.error_message}")
+            raise _NoCaption(f"{result.error_message}")
         # On one line, as tools read it.
         caption = " ".join((result.text or "").split())
         if not caption:
-            raise _FileFailed("the captioner wrote nothing")
-        await asyncio.to_thread(self._write, text, self._wording.written(caption))
+            raise _NoCaption("the captioner wrote nothing")
+        await asyncio.to_thread(write, text, self._wording.written(caption), force=self._force)
         self._count(path, caption, result)
 
     async def _asked(self, image: Path) -> "TaskResult":
@@ -208,32 +200,6 @@ class Captioning:
             # What the engine took to load is not taken again.
             result = (await self._server.analyze(image, self._wording.task))[TASK]
         return result
-
-    def _write(self, text: Path, content: str) -> None:
-        """Write a text so that it is there whole or not at all.
-
-        Raises:
-            _FileFailed: another one appeared meanwhile, or a folder is in its place.
-            OSError: it cannot be written.
-        """
-        # A link stays one.
-        place = Path(os.path.realpath(text))
-        if place.is_dir():
-            raise _FileFailed(f"{text.name} is a folder")
-        if _is_there(text) and not self._force:
-            raise _FileFailed(f"{text.name} appeared meanwhile, and is left as it is")
-        # Short, since the image's own name may be as long as names can be.
-        part = place.with_name(f".{uuid4().hex}.part")
-        try:
-            with part.open("x", encoding="utf-8", newline="") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(place)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
 
     def _count(self, path: str, caption: str, result: "TaskResult") -> None:
         model = result.model
@@ -248,8 +214,3 @@ class Captioning:
     def _fail(self, path: str, why: str) -> None:
         self._tally.failed += 1
         self._watcher.failed(path, why)
-
-
-def _is_there(text: Path) -> bool:
-    """Whether there is something that must not be lost; a link counts that leads nowhere."""
-    return os.path.lexists(text) and not text.is_dir()

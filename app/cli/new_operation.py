@@ -17,8 +17,9 @@ from app.cli.starting import declarations_told
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LONGEST_NAME = 60
-# What the generated file itself calls something else, also with a capital.
-_TAKEN_BY_THE_FILE = frozenset({"crop", "data", "image", "needs", "operation", "params", "sequence"})
+# What the generated file itself calls something else; its classes have the operation's name with capitals.
+_TAKEN_BY_THE_FILE = frozenset({"image", "needs", "operation", "params"})
+_CLASSES_TAKEN_BY_THE_FILE = frozenset({"Crop", "Data", "IMAGE", "Needs", "Params", "Sequence"})
 
 # The templates by the paths of the files that they become.
 _FILES = {
@@ -86,7 +87,10 @@ def _check(name: str) -> None:
         there = discover("operations").get(name)
     if there is not None:
         raise _refused(f"There is an operation '{name}' already, in {there.module}. Choose another name.")
-    if keyword.iskeyword(name) or hasattr(builtins, name) or name in _TAKEN_BY_THE_FILE:
+    taken = _TAKEN_BY_THE_FILE | _CLASSES_TAKEN_BY_THE_FILE
+    if any(
+        keyword.iskeyword(each) or hasattr(builtins, each) or each in taken for each in (name, _camel(name))
+    ):
         raise _refused(
             f"'{name}' means something else in Python or in the file. Say what it does: {name}_..."
         )
@@ -101,13 +105,17 @@ def _in_words(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
 
 
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
 def _names(name: str) -> dict[str, str]:
     """What templates say of the name."""
     kebab = name.replace("_", "-")
     return {
         "name": name,
         "kebab": kebab,
-        "camel": "".join(word.capitalize() for word in name.split("_")),
+        "camel": _camel(name),
         "module": f"sightgraph_{name}",
         "distribution": f"sightgraph-{kebab}",
     }

@@ -104,18 +104,19 @@ class Engines:
     def problem(self, spec: EngineSpec) -> str:
         """Why an engine cannot serve, with the remedy; empty while it can."""
         match self.state(spec):
-            case EngineState.FAILED:
-                return self._slot(spec).problem
             case EngineState.DOWNLOADING:
                 percent = self.downloads.percent(spec)
                 return (
                     f"The weights of '{spec.name}' are being downloaded, {percent} % so far. Try again later."
                 )
+            case EngineState.FAILED:
+                told = self._slot(spec).problem
             case EngineState.ABSENT:
                 told = f"The weights of '{spec.name}' are not on this machine. {self.store.remedy(spec)}"
-                failed = self.downloads.problem(spec)
-                return f"{told} The last download failed: {failed}" if failed else told
-        return ""
+            case _:
+                return ""
+        failed = self.downloads.problem(spec)
+        return f"{told} The last download failed: {failed}" if failed else told
 
     def chosen(self, spec: EngineSpec) -> Chosen:
         """An engine with the weights that serve: those that are loaded, or else those that would be."""
@@ -135,7 +136,7 @@ class Engines:
     def may_load(self, spec: EngineSpec) -> bool:
         """Whether it is worth while to load an engine that is not loaded."""
         slot = self._slot(spec)
-        if slot.engine is not None or slot.loading is not None or not self.store.present(spec):
+        if slot.engine is not None or slot.loading is not None or not self._may_be_opened(spec):
             return False
         return not slot.problem or time.monotonic() >= slot.failed_at + self._retry_load_after
 
@@ -201,14 +202,14 @@ class Engines:
         """The same because somebody wants it, also where it could not be loaded a moment ago.
 
         Raises:
-            WrongState: it is loaded or being loaded already, or its weights are not here.
+            WrongState: it is loaded or being loaded already, or its weights are not here or being downloaded.
         """
         slot = self._slot(spec)
         if slot.engine is not None:
             raise WrongState(f"The model '{spec.name}' is loaded already.")
         if slot.loading is not None:
             raise WrongState(f"The model '{spec.name}' is being loaded already.")
-        if not self.store.present(spec):
+        if not self._may_be_opened(spec):
             raise WrongState(self.problem(spec))
         slot.loading = self._loading(slot)
 
@@ -232,6 +233,10 @@ class Engines:
     def close(self) -> None:
         self.downloads.close()
         self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def _may_be_opened(self, spec: EngineSpec) -> bool:
+        """Whether the weights are here and stay as they are: a download also mends those that are damaged."""
+        return self.store.present(spec) and self.downloads.standing(spec) is None
 
     async def _loaded(self, slot: _Slot) -> None:
         if slot.loading is None:

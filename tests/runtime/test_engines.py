@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.core.artifacts import Crop, Vector
-from app.core.errors import InvalidParams, ModelUnavailable
+from app.core.errors import InvalidParams, ModelUnavailable, WrongState
 from app.core.operation import IMAGE, Chosen, EngineSpec, NoParams, Operation, Params, operation
 from app.core.plan import IMAGE_NODE, Node
 from app.core.weights import Placement, Progress
@@ -373,6 +373,56 @@ def test_a_download_in_the_background_is_told_in_percent_and_then_serves():
         assert isinstance(await pool.load(spec), ToyEngine)
 
     in_loop(scenario, ToyStore("a", pull=pull))
+
+
+def test_weights_that_are_fetched_anew_are_not_loaded_meanwhile():
+    entered, go_on = threading.Event(), threading.Event()
+    opened: list[bool] = []
+
+    def pull(spec: EngineSpec, progress: Progress) -> None:
+        progress(42, 100)
+        entered.set()
+        assert go_on.wait(PATIENCE_SECONDS)
+
+    def load(placement: Placement) -> ToyEngine:
+        opened.append(go_on.is_set())
+        return ToyEngine(placement)
+
+    async def scenario(pool: Pool) -> None:
+        spec = toy("a", load=load)
+        pool.downloads.fetch([spec])
+        await until(entered.is_set)
+        pool.prepare(node(measuring(spec), spec))
+        with pytest.raises(WrongState, match="42 % so far"):
+            pool.load_now(spec)
+        with pytest.raises(ModelUnavailable, match="42 % so far"):
+            await pool.load(spec)
+        go_on.set()
+        await until(lambda: pool.state(spec) is EngineState.ON_DISK)
+        await pool.load(spec)
+        assert opened == [True]
+
+    in_loop(scenario, ToyStore(pull=pull))
+
+
+def test_that_damaged_weights_could_not_be_mended_is_told():
+    def damaged(_: Placement) -> Any:
+        raise ModelUnavailable("model.safetensors: truncated.")
+
+    def pull(spec: EngineSpec, progress: Progress) -> None:
+        raise ModelUnavailable("The disk is full.")
+
+    async def scenario(pool: Pool) -> None:
+        spec = toy("a", load=damaged)
+        with pytest.raises(ModelUnavailable):
+            await pool.load(spec)
+        pool.downloads.fetch([spec])
+        await until(lambda: pool.state(spec) is EngineState.FAILED)
+        assert pool.problem(spec) == (
+            "model.safetensors: truncated. The last download failed: The disk is full."
+        )
+
+    in_loop(scenario, ToyStore(pull=pull))
 
 
 def test_the_rate_of_a_download_is_that_of_what_came_lately():

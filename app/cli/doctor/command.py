@@ -1,20 +1,19 @@
 """The command: examines, prints, and ends with failure where something is wrong."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.connection import checked_url
-from app.cli.doctor.finding import Finding, Level, listed, ok, problem, worst
+from app.cli.doctor.finding import Examination, Finding, Level, listed, ok, problem, worst
 from app.cli.printing import printable, table_console
 
 if TYPE_CHECKING:
     from app.core.registry import Registry
     from app.settings import Settings
-
-Examination = Callable[[], Iterator[Finding]]
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 
@@ -89,10 +88,14 @@ def _what_is_kept(settings: "Settings") -> Iterator[Finding]:
         yield _operations(registry)
         yield from configuration.named_operations(settings, registry)
         inventory = Inventory(registry, local_store(settings))
-        yield from weights.weights(settings, inventory)
-        yield from weights.memory_of_wanted(settings, inventory, most_memory(container_limits()))
-        coming = sum(spec.weights.size_bytes for spec in weights.to_come(settings, inventory))
-    yield from places.places(settings, 0 if settings.offline else coming)
+        most = most_memory(container_limits())
+        yield from _guarded("weights", lambda: weights.weights(settings, inventory))
+        yield from _guarded("memory", lambda: weights.memory_of_wanted(settings, inventory, most))
+        # What cannot be looked at is told above.
+        with contextlib.suppress(OSError):
+            coming = sum(spec.weights.size_bytes for spec in weights.to_come(settings, inventory))
+    for topic, examination in places.places(settings, 0 if settings.offline else coming):
+        yield from _guarded(topic, examination)
 
 
 def _operations(registry: "Registry") -> Finding:
@@ -106,9 +109,19 @@ def _guarded(topic: str, examination: Examination) -> Iterator[Finding]:
     """What an examination finds; also that it failed itself, on a machine that is not in order."""
     try:
         yield from examination()
+    except PermissionError as error:
+        yield problem(
+            topic,
+            f"{error.filename or 'Something'} cannot be looked at ({error.strerror}).",
+            "Give this user the right to it.",
+        )
     except Exception as error:
         told = f"{type(error).__name__}: {error}".partition("\n")[0]
-        yield problem(topic, f"This could not be looked at: {told}", "Install Sightgraph anew.")
+        yield problem(
+            topic,
+            f"This could not be looked at: {told}",
+            "Where that is about your machine, mend it there; else report it, with this line.",
+        )
 
 
 def _print(finding: Finding) -> None:

@@ -1,6 +1,6 @@
 """What an examination finds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -38,6 +38,7 @@ class Finding:
 
 
 Findings = Iterator[Finding]
+Examination = Callable[[], Findings]
 
 
 def ok(topic: str, message: str) -> Finding:

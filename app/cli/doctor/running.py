@@ -1,13 +1,15 @@
 """A server that runs: asked over HTTP, as its clients and its load balancer ask it."""
 
-import os
 from importlib.metadata import version
 from typing import Any
 
 import httpx
 
 from app.cli.doctor.finding import Findings, listed, ok, problem, size, warning
-from app.cli.starting import API_KEY_VARIABLE
+from app.client.connection import options
+from app.client.errors import InvalidInput
+from app.client.wire import shown
+from app.core.access import API_KEY_VARIABLE
 
 _SECONDS = 15.0
 # What keeps an operation from answering, and what does not for long.
@@ -15,37 +17,49 @@ _BAD, _NOT_YET = ("failed", "absent"), ("downloading", "loading")
 
 
 def running(url: str) -> Findings:
-    key = os.environ.get(API_KEY_VARIABLE, "").strip()
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with httpx.Client(base_url=url, timeout=_SECONDS, headers=headers) as http:
+    try:
+        client = httpx.Client(**options(url, None, _SECONDS))
+    except InvalidInput:
+        # The address was checked before.
+        yield problem(
+            "access",
+            f"The key in {API_KEY_VARIABLE} has spaces or characters that no API key has.",
+            "Set it to a key as `sightgraph keys new` printed it.",
+        )
+        return
+    address = shown(client.base_url).removesuffix("/")
+    with client as http:
         try:
-            live = http.get("/health/live")
-            milliseconds = live.elapsed.total_seconds() * 1000
-            if not live.is_success or live.json() != {"status": "ok"}:
-                raise ValueError(live.status_code)
-            ready = http.get("/health/ready")
-            health = ready.json()
-            operations = health["operations"]
+            yield from _looked_at(http, address)
         except httpx.HTTPError as error:
             yield problem(
                 "server",
-                f"No answer from {url}: {str(error) or type(error).__name__}",
+                f"No answer from {address}: {str(error) or type(error).__name__}",
                 "See whether it runs, and whether this is its address: `sightgraph serve` starts one.",
             )
-            return
-        except (ValueError, KeyError, TypeError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             yield problem(
                 "server",
-                f"What answers at {url} is no server of Sightgraph, or a proxy before it.",
+                f"What answers at {address} is no server of Sightgraph, one of another version, or a proxy "
+                "before it.",
                 "Give the address that the server printed when it started.",
             )
-            return
-        yield ok("server", f"{url} answers in {milliseconds:.0f} ms.")
-        yield from _version(http)
-        yield from _readiness(ready.status_code, health)
-        yield from _operations(operations)
-        yield from _access(http, bool(key))
-        yield from _models(http)
+
+
+def _looked_at(http: httpx.Client, address: str) -> Findings:
+    live = http.get("/health/live")
+    milliseconds = live.elapsed.total_seconds() * 1000
+    if not live.is_success or live.json() != {"status": "ok"}:
+        raise ValueError(live.status_code)
+    ready = http.get("/health/ready")
+    health = ready.json()
+    operations = health["operations"]
+    yield ok("server", f"{address} answers in {milliseconds:.0f} ms.")
+    yield from _version(http)
+    yield from _readiness(ready.status_code, health)
+    yield from _operations(operations)
+    yield from _access(http, has_key="Authorization" in http.headers)
+    yield from _models(http)
 
 
 def _version(http: httpx.Client) -> Findings:
@@ -102,7 +116,7 @@ def _operations(operations: dict[str, Any]) -> Findings:
         )
 
 
-def _access(http: httpx.Client, has_key: bool) -> Findings:
+def _access(http: httpx.Client, *, has_key: bool) -> Findings:
     code = http.get("/available_operations/").status_code
     if code in (401, 403):
         who = f"the key in {API_KEY_VARIABLE}" if has_key else "who has no key"
