@@ -87,6 +87,8 @@ def page_file(request: Request[Any, Any, Any], path: FromPath[str]) -> Response[
     if request.scope["raw_path"].endswith(b"/"):
         # What a page names is looked for beside it.
         return Redirect(f"../{path.rpartition('/')[2]}", status_code=308)
+    if file is web_files()[_START]:
+        return Redirect("../", status_code=308)
     return _sent(request, file)
 
 

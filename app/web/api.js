@@ -55,10 +55,6 @@ export async function ask(path, { json, ...options } = {}) {
 /** The JSON of the server's answer. */
 export const askJson = async (path, options) => (await ask(path, options)).json();
 
-/** A file behind the key, as the address of a picture: `<img src>` cannot show a key. */
-export const askPicture = async (path, options) =>
-  URL.createObjectURL(await (await ask(path, options)).blob());
-
 /** The JSON objects of an answer of lines, one by one as they come. */
 export async function* askLines(path, options = {}) {
   const headers = { ...options.headers, Accept: "application/x-ndjson" };

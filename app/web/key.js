@@ -2,6 +2,9 @@
 
 import { el } from "./dom.js";
 
+// What a header can hold.
+const PRINTABLE = /^[ -~]*$/;
+
 let open = null;
 
 /**
@@ -23,17 +26,19 @@ function shown(reason, kept) {
     autocomplete: "off",
     spellcheck: "false",
     value: kept.get(),
-    "aria-describedby": "api-key-why",
+    "aria-describedby": "api-key-why api-key-problem",
   });
+  const problem = el("p", { id: "api-key-problem", class: "field-error", role: "alert", hidden: true });
   const dialog = el(
     "dialog",
     { class: "dialog", "aria-labelledby": "api-key-title" },
     el(
       "form",
-      { method: "dialog", class: "stack" },
+      { method: "dialog", class: "stack", onsubmit: submit },
       el("h2", { id: "api-key-title" }, "API key"),
       el("p", { id: "api-key-why", class: "hint" }, reason),
       el("label", { class: "field" }, el("span", { class: "field-name" }, "Key"), input),
+      problem,
       el(
         "p",
         { class: "hint" },
@@ -51,8 +56,24 @@ function shown(reason, kept) {
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
-    dialog.close("use");
+    use();
   });
+
+  function submit(event) {
+    if (event.submitter?.value !== "use") return;
+    event.preventDefault();
+    use();
+  }
+
+  function use() {
+    if (PRINTABLE.test(input.value.trim())) return dialog.close("use");
+    problem.textContent =
+      "A key has only the letters a to z, digits and signs of ASCII: this one has another character. Copy it again.";
+    problem.hidden = false;
+    input.setAttribute("aria-invalid", "true");
+    input.focus();
+  }
+
   document.body.append(dialog);
   dialog.showModal();
   input.select();

@@ -80,6 +80,14 @@ def test_a_last_slash_leads_to_the_page(client):
     assert answer.url.path == "/playground/search"
 
 
+@pytest.mark.parametrize("path", ["/playground/index", "/playground/index.html", "/playground/index/"])
+def test_the_start_page_stands_at_one_place(client, path):
+    answer = client.get(path, follow_redirects=True)
+    assert answer.status_code == 200
+    # What it names is looked for below the server's root.
+    assert answer.url.path == "/"
+
+
 def test_samples_are_images_with_tasks_of_this_server(client, registry):
     listed = client.get("/playground/samples").json()
     assert [each["name"] for each in listed] == list(SAMPLES)

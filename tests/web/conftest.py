@@ -9,7 +9,11 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from app.api.room import Room
-from tests.conftest import served
+from app.core.registry import Registry
+from app.main import build_room
+from app.runtime.fetch import Fetcher, FetchLimits
+from app.settings import Settings
+from tests.conftest import no_name_resolves, served
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Only a failing test waits as long as this; a model that loads when it is needed takes some seconds.
@@ -17,6 +21,17 @@ PATIENCE_MS = 60_000
 DESKTOP, PHONE = (1280, 900), (360, 740)
 
 Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def room(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """With a data folder and engines of its own: a page shows what any other test left."""
+    room = build_room(Settings(lanes=2, offline=True, data=tmp_path_factory.mktemp("web")), registry)
+    room.fetcher = Fetcher(FetchLimits(), resolve=no_name_resolves)
+    yield room
+    room.pool.close()
+    room.index.close()
+    room.classifiers.close()
 
 
 @pytest.fixture(scope="module")

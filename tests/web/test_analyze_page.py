@@ -1,17 +1,19 @@
 """The page on which an image is analysed, as people use it."""
 
+import base64
 import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.api.doors import Doors
 from app.core.access import made_key
@@ -234,7 +236,10 @@ def test_a_box_is_drawn_on_the_image(visit):
     field(page, "cut", "target").first.select_option("a box of your own")
     page.get_by_role("button", name="Run").click()
     expect(field(page, "cut", "target").first).to_be_focused()
-    page.get_by_role("button", name="Draw it on the image").click()
+    draw = page.get_by_role("button", name="Draw it on the image")
+    draw.click()
+    draw.click()
+    expect(page.locator(".drawing")).to_have_count(1)
     place = page.locator(".drawing").bounding_box()
     scale = place["width"] / 512
     page.mouse.move(place["x"] + 100 * scale, place["y"] + 60 * scale)
@@ -268,8 +273,16 @@ def test_tasks_refer_to_each_other_by_picking(visit):
     page.get_by_role("button", name="Duplicate the task").nth(1).click()
     sent = request_of(page)["tasks"]
     assert [each["operation_id"] for each in sent] == ["people", "vector", "vector_2", "compare"]
+    region = page.locator("li[data-task='vector']").get_by_label("Task whose boxes it works on")
+    expect(region).to_have_value("people")
     assert sent[1]["params"] == sent[2]["params"] == {"target": {"task": "people"}}
     assert sent[3]["params"] == {"a": "vector", "b": "vector"}
+    other = page.get_by_label("Name of the task").nth(1)
+    other.fill("vectors")
+    other.press("Enter")
+    expect(page.locator("select[id^='a-']")).to_have_value("vectors")
+    other.fill("vector")
+    other.press("Enter")
     name.fill("vector")
     name.press("Enter")
     expect(page.get_by_text("There is another task 'vector'.")).to_be_visible()
@@ -330,27 +343,102 @@ def test_a_setup_is_shared_by_its_address(visit, web_url):
     expect(damaged.get_by_text("no setup that can be read")).to_be_visible()
 
 
+def test_a_shared_setup_may_hold_anything(visit, registry):
+    odd: list[Any] = ["x", 5, [1], {"bbox": "x"}, {"bbox": ["x"]}, {"task": 5}, {"task": ["x"]}, None, True]
+    tasks = [task("a", "constructor", x=1), task("b", "__proto__", x=1)]
+    tasks += [task(f"box{number}", "crop", target=value) for number, value in enumerate(odd)]
+    for first in (0, 3, 6):
+        for number, each in enumerate(registry.public.values(), first):
+            params = {name: odd[(number + at) % len(odd)] for at, name in enumerate(each.params.model_fields)}
+            tasks.append(task(f"{each.type}{first}", each.type, **params))
+    tasks = [{name: value for name, value in each.items() if value != {}} for each in tasks]
+    # No setup holds more.
+    for at in range(0, len(tasks), 64):
+        some = tasks[at : at + 64]
+        page = opened(visit, some)
+        expect(page.locator("li.task")).to_have_count(len(some))
+        assert request_of(page)["tasks"] == some
+        page.close()
+
+
+def held_back(page: Page, address: str) -> Iterator[Route]:
+    """Keeps requests of an address from the server; gives each as it comes."""
+    held: list[Route] = []
+    page.route(address, lambda route: held.append(route))
+
+    def each() -> Iterator[Route]:
+        while True:
+            while not held:
+                page.wait_for_timeout(10)
+            yield held.pop(0)
+
+    return each()
+
+
+def test_the_image_that_is_chosen_last_stays(visit):
+    page = opened(visit, [])
+    held = held_back(page, "**/analyze_image/")
+    page.get_by_label("Address of an image").fill("https://pictures.example.org/slow.jpg")
+    page.get_by_role("button", name="Use link").click()
+    slow = next(held)
+    page.locator("input[type=file]").set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": png()}
+    )
+    expect(page.locator("#image-facts")).to_contain_text("mine.png")
+    crop = {"cropped_image_base64": base64.b64encode(encoded_as("JPEG")).decode()}
+    with page.expect_response("**/analyze_image/"):
+        slow.fulfill(json={"results": {"picture": crop}, "image": {"width": 90, "height": 60}})
+    # What the answer leads to is done once later requests are answered and drawn.
+    page.evaluate("fetch('/playground/icon.svg').then((answer) => answer.text())")
+    page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
+    expect(page.locator("#image-facts")).to_contain_text("mine.png")
+
+
+def test_a_sample_that_comes_late_leaves_tasks_that_were_changed(visit):
+    page = opened(visit)
+    expect(page.locator("li.task")).to_have_count(4)
+    held = held_back(page, "**/playground/samples/cat")
+    cat = page.get_by_role("button", name="Cat", exact=True)
+    cat.click()
+    next(held).fulfill(status=503, json={"detail": "Full; try again."})
+    # Without its image a sample's tasks mean nothing.
+    expect(page.locator("#source").get_by_role("alert")).to_contain_text("Full; try again.")
+    expect(page.locator("li.task")).to_have_count(4)
+    cat.click()
+    late = next(held)
+    page.locator("li[data-task='words']").get_by_role("button", name="Remove the task").click()
+    late.continue_()
+    expect(page.locator("#image-facts")).to_contain_text("cat.png")
+    assert [each["operation_id"] for each in request_of(page)["tasks"]] == ["faces", "vector", "colours"]
+
+
 def test_the_request_is_there_to_copy(visit, tmp_path):
     tasks = [
-        task("it's", "hash_perceptual"),
+        task("it's;so", "hash_perceptual"),
         task("box", "crop", target={"bbox": [1, 2, 30, 40]}, crop_format="none"),
     ]
     page = opened(visit, tasks)
-    assert request_of(page) == {"tasks": [{"operation_id": "it's", "type": "hash_perceptual"}, tasks[1]]}
+    assert request_of(page) == {"tasks": [{"operation_id": "it's;so", "type": "hash_perceptual"}, tasks[1]]}
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     done = subprocess.run(["sh", "-c", copied(page, "curl")], cwd=tmp_path, capture_output=True, check=True)
     answer = json.loads(done.stdout)
     assert [each["status"] for each in answer["results"].values()] == ["success", "success"]
-    program = tmp_path / "program.py"
+    # Neither needs a file that the other one fetched.
+    program = tmp_path / "python" / "program.py"
+    program.parent.mkdir()
     program.write_text(copied(page, "Python"))
     ran = subprocess.run(
-        [sys.executable, program], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, program],
+        cwd=program.parent,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
     assert sorted(line.split()[:2] for line in ran.stdout.splitlines()) == [
         ["box", "success"],
-        ["it's", "success"],
+        ["it's;so", "success"],
     ]
 
 
@@ -363,6 +451,12 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(visit, room):
         dialog.get_by_label("Key").fill("wrong")
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("not one of this server's")
+        # No header can hold it, and no request could be made with it.
+        dialog.get_by_label("Key").fill("ключ")
+        page.keyboard.press("Enter")
+        expect(dialog.get_by_role("alert")).to_contain_text("another character")
+        dialog.get_by_role("button", name="Use this key").click()
+        expect(dialog).to_be_visible()
         dialog.get_by_label("Key").fill(key)
         page.keyboard.press("Enter")
         expect(page.locator("li.task").first).to_be_visible()

@@ -36,10 +36,10 @@ class Toys:
     loads: list[BaseException] = field(default_factory=list)
 
     def pull(self, spec: Any, progress: Any) -> None:
-        if self.refuses:
-            raise ModelUnavailable("'toys/large' cannot be downloaded. The server answered 403.")
         progress(400, 1000)
         assert self.may_arrive.wait(30)
+        if self.refuses:
+            raise ModelUnavailable(f"'toys/{spec.name}' cannot be downloaded. The server answered 403.")
 
     def load(self, placement: Placement) -> ToyEngine:
         if self.loads:
@@ -100,6 +100,7 @@ def test_a_model_is_downloaded_loaded_and_unloaded(visit, toys):
 
 def test_what_fails_is_told_with_its_remedy(visit, toys):
     toys.refuses = True
+    toys.may_arrive.set()
     page = visit(PATH, server=toys.url)
     large = card(page, "large")
     large.get_by_role("button", name="Download 1 KB").click()
@@ -111,6 +112,41 @@ def test_what_fails_is_told_with_its_remedy(visit, toys):
     expect(page.get_by_role("region", name="Failed")).to_contain_text("cannot be loaded: RuntimeError")
     small.get_by_role("button", name="Load now").click()
     expect(small.locator(".state")).to_have_text("ready")
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_repair_is_told_of_at_its_end(visit, toys, refuses):
+    toys.loads.append(RuntimeError("no luck"))
+    page = visit(PATH, server=toys.url)
+    small = card(page, "small")
+    small.get_by_role("button", name="Load now").click()
+    expect(small).to_contain_text("cannot be loaded: RuntimeError")
+    small.get_by_role("button", name="Download anew").click()
+    page.get_by_role("dialog").get_by_role("button", name="Download").click()
+    expect(small).to_contain_text("downloading")
+    toys.refuses = refuses
+    toys.may_arrive.set()
+    told = "The server answered 403." if refuses else "small is downloaded."
+    expect(page.locator("#messages")).to_contain_text(told)
+
+
+def test_a_server_that_fails_is_told_of_once_until_it_answers(visit, toys):
+    page = visit(PATH, server=toys.url)
+    expect(card(page, "small")).to_be_visible()
+    page.route("**/models/", lambda route: route.fulfill(status=503, json={"detail": "Out of order."}))
+    for _ in range(3):
+        with page.expect_response("**/models/"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("alert")).to_contain_text("Out of order.")
+    # What is looked for meanwhile hides nothing.
+    page.get_by_label("Find").fill("small")
+    expect(page.get_by_role("article")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(page.locator("#messages .message")).to_have_count(0)
+    page.unroute("**/models/")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(card(page, "small")).to_be_visible()
 
 
 def test_models_are_found_by_name_operation_and_state(visit, toys):

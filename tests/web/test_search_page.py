@@ -160,9 +160,13 @@ def test_more_hits_follow_the_first(visit, collection, files):
     page.get_by_role("spinbutton", name="Hits").fill("2")
     page.locator(".query-form input[type=file]").set_input_files(files["small.jpg"])
     expect(page.locator(".tile")).to_have_count(2)
-    page.get_by_role("button", name="More hits").click()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    # Pressed twice, it brings the same hits once.
+    page.get_by_role("button", name="More hits").evaluate("button => { button.click(); button.click(); }")
     expect(page.locator(".tile")).to_have_count(3)
     page.get_by_role("button", name="More hits").wait_for(state="detached")
+    assert sum(url.endswith("/search/") for url in asked) == 1
 
 
 def test_an_item_finds_its_like_and_is_deleted(visit, collection):
@@ -208,6 +212,45 @@ def test_duplicates_come_in_groups(visit, collection):
     expect(page.locator(".collection-facts")).to_contain_text("2 items")
 
 
+def test_what_is_deleted_is_in_no_group(visit, web_url, collection, files):
+    again = [("image_file", ("again.png", Path(files["astronaut.png"]).read_bytes()))]
+    httpx.post(f"{web_url}/index/{collection}/items/", data={"id": "again.png"}, files=again, timeout=60)
+    page = opened(visit, collection, "duplicates")
+    page.get_by_label("Compare").select_option("perceptual_hash")
+    page.get_by_role("button", name="Find duplicates").click()
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Keep the first, delete 2").click()
+    expect(dialog).to_contain_text("alike in a chain")
+    dialog.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Delete again.png").click()
+    dialog.get_by_role("button", name="Delete").click()
+    # The first that is kept is the first of those that are left.
+    expect(page.get_by_role("region", name="Group 1")).to_contain_text("2 items alike")
+    expect(page.get_by_role("link", name="More like astronaut.png")).to_be_focused()
+    page.get_by_role("button", name="Keep the first, delete 1").click()
+    expect(dialog).to_have_accessible_name("Delete 'small.jpg'?")
+    dialog.get_by_role("button", name="Cancel").click()
+    page.get_by_role("link", name="Items", exact=True).click()
+    page.get_by_role("button", name="Delete small.jpg").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(tile(page, "small.jpg")).to_have_count(0)
+    page.get_by_role("link", name="Duplicates").click()
+    expect(page.locator(".empty")).to_contain_text("No two items are that alike")
+
+
+def test_photos_with_a_face_in_common_are_no_copies(visit, faces):
+    page = opened(visit, faces, "duplicates")
+    page.get_by_label("Least score").fill("0.5")
+    page.get_by_role("button", name="Find duplicates").click()
+    expect(page.get_by_role("region", name="Group 1")).to_contain_text("2 items alike")
+    expect(page.get_by_role("button", name="Keep the first")).to_have_count(0)
+
+
+def test_an_unknown_view_is_the_search(visit, collection):
+    page = opened(visit, collection, "constructor")
+    expect(page.get_by_role("button", name="Search", exact=True)).to_be_visible()
+
+
 def test_items_come_by_pages(visit, room, collection):
     space = room.index.storage.collection(collection).space
     items = [NewItem(f"v{number:02}", (ItemRegion(np.ones(2020, np.float32)),)) for number in range(30)]
@@ -215,8 +258,9 @@ def test_items_come_by_pages(visit, room, collection):
     page = opened(visit, collection, "browse")
     expect(page.locator(".tile")).to_have_count(24)
     expect(page.get_by_role("button", name="Previous page")).to_be_disabled()
-    page.get_by_role("button", name="Next page").click()
+    page.get_by_role("button", name="Next page").evaluate("button => { button.click(); button.click(); }")
     expect(page.locator(".tile")).to_have_count(9)
+    expect(page.get_by_text("Page 2,")).to_be_visible()
     expect(tile(page, "v29")).to_contain_text("No picture is kept")
     expect(page.get_by_role("button", name="Next page")).to_be_disabled()
     page.get_by_role("button", name="Previous page").click()

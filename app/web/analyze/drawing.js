@@ -5,6 +5,9 @@ import { say } from "../shell.js";
 import { canvas, cornersOf } from "./stage.js";
 import { state } from "./state.js";
 
+/** Gives up the drawing that is under way. */
+let giveUp = null;
+
 /**
  * A box that is drawn by dragging over the image.
  *
@@ -16,6 +19,7 @@ export function drawBox(task) {
     say("Choose an image first, or type the box's edges.", "error");
     return Promise.resolve(null);
   }
+  giveUp?.();
   const { width, height } = state.image;
   const box = svg("polygon", { class: "line" });
   const sheet = svg(
@@ -46,6 +50,7 @@ export function drawBox(task) {
     function end(drawn) {
       document.removeEventListener("keydown", escape);
       sheet.remove();
+      giveUp = null;
       resolve(drawn);
     }
 
@@ -53,6 +58,7 @@ export function drawBox(task) {
       if (event.key === "Escape") end(null);
     }
 
+    giveUp = () => end(null);
     document.addEventListener("keydown", escape);
     sheet.addEventListener("pointerdown", (event) => {
       event.preventDefault();

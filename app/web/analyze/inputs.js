@@ -46,7 +46,7 @@ export const INPUTS = {
       min: minimum,
       max: maximum,
       placeholder: about.fallback ?? "",
-      value: value ?? "",
+      value: typeof value === "number" ? value : "",
       oninput: () =>
         put(input, input.value === "" ? undefined : Number(input.value), numberProblem(about, input)),
     });
@@ -89,7 +89,7 @@ export const INPUTS = {
     const input = el("textarea", {
       ...shared(about),
       rows: 4,
-      value: (value ?? about.fallback ?? []).join("\n"),
+      value: listOf(about, value).join("\n"),
       oninput: () => {
         const lines = input.value
           .split("\n")
@@ -107,7 +107,7 @@ export const INPUTS = {
   },
 
   choices(about, value, put) {
-    const chosen = new Set(value ?? about.fallback ?? []);
+    const chosen = new Set(listOf(about, value));
     const names = namesOf(resolved(about.schema.items, about.root));
     const boxes = names.map((name) =>
       el(
@@ -133,8 +133,13 @@ export const INPUTS = {
     return group;
   },
 
-  task: (about, value, put) =>
-    taskSelect(about.task, value, (select) => put(select, select.value || undefined), shared(about)),
+  task: (about, _, put) =>
+    taskSelect(
+      about.task,
+      () => about.task.params[about.name],
+      (select) => put(select, select.value || undefined),
+      shared(about),
+    ),
 
   region: (about, value, put) => regionField(about, value, put),
 };
@@ -183,6 +188,9 @@ export function jsonInput(about, value, put) {
   });
   return input;
 }
+
+/** The list that a field shows; a shared setup may hold anything in its place. */
+const listOf = (about, value) => (Array.isArray(value) ? value : (about.fallback ?? []));
 
 const textOf = (about, value) => ({
   maxlength: about.schema.maxLength,

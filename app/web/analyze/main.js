@@ -32,7 +32,9 @@ on("tasks params image", keepSetup);
 
 async function loadCatalog() {
   try {
-    state.operations = (await askJson("available_operations/")).operations;
+    const { operations } = await askJson("available_operations/");
+    // Without a prototype: a setup may name a type "constructor".
+    state.operations = Object.assign(Object.create(null), operations);
     fill(byId("catalog-problem"));
     tell("operations");
     watchStates();

@@ -7,8 +7,14 @@ import { on, state } from "./state.js";
 
 const EDGES = ["xmin", "ymin", "xmax", "ymax"];
 
-/** A choice among the other tasks, which follows when they change. */
-export function taskSelect(task, value, change, properties = {}) {
+/**
+ * A choice among the other tasks, which follows when they change.
+ *
+ * @param {object} task that refers to the chosen one
+ * @param {() => string|undefined} referred which one it refers to now: who is renamed is still meant
+ * @param {(select: HTMLSelectElement) => void} change
+ */
+export function taskSelect(task, referred, change, properties = {}) {
   const select = el("select", { ...properties, onchange: () => change(select) });
 
   function offer(chosen) {
@@ -22,8 +28,9 @@ export function taskSelect(task, value, change, properties = {}) {
     select.value = chosen ?? "";
   }
 
-  offer(value);
-  on("tasks", () => select.isConnected && offer(select.value));
+  offer(referred());
+  // What was chosen but not taken, such as none at all, stays as it is.
+  on("tasks", () => select.isConnected && offer(select.value && referred()));
   return select;
 }
 
@@ -73,7 +80,7 @@ const WANTS = {
           type: "number",
           step: 1,
           id: `${id}-${edge}`,
-          value: box?.[index] ?? "",
+          value: Number.isInteger(box?.[index]) ? box[index] : "",
           oninput: read,
         }),
       );
@@ -124,7 +131,8 @@ const WANTS = {
           select.value ? { task: select.value } : undefined,
           select.value ? "" : "Choose the task whose boxes it works on.",
         );
-      const select = taskSelect(about.task, id, read, { "aria-label": "Task whose boxes it works on" });
+      const referred = () => about.task.params[about.name]?.task;
+      const select = taskSelect(about.task, referred, read, { "aria-label": "Task whose boxes it works on" });
       if (!id) read(select);
       return select;
     },

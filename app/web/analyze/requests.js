@@ -51,6 +51,10 @@ const body = () =>
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+/** Where a sample is fetched from; undefined for another image. */
+const sampleAddress = () =>
+  state.image?.sample && `${SERVER}/playground/samples/${encodeURIComponent(state.image.sample)}`;
+
 const fileName = () => state.image?.name ?? "image.jpg";
 
 /** The tasks, one a line. */
@@ -65,10 +69,8 @@ function curl() {
     const json = `{"image_url": ${JSON.stringify(state.image.url)},\n "tasks": ${lines("  ")}}`;
     return `curl -s ${SERVER}/analyze_image/${key} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(json)}`;
   }
-  const sample = state.image?.sample
-    ? `curl -s ${SERVER}/playground/samples/${state.image.sample} -o ${fileName()}\n`
-    : "";
-  return `${sample}curl -s ${SERVER}/analyze_image_upload/${key} \\\n  -F ${formFile()} \\\n  -F tasks_json=${quoted(lines("  "))}`;
+  const sample = sampleAddress() ? `curl -s ${sampleAddress()} -o ${fileName()}\n` : "";
+  return `${sample}curl -s ${SERVER}/analyze_image_upload/${key} \\\n  -F ${formFile()} \\\n  --form-string tasks_json=${quoted(lines("  "))}`;
 }
 
 /** curl reads commas and semicolons in the name of a file unless it is quoted once more. */
@@ -85,9 +87,12 @@ function python() {
     .map((task) => `    ${literal(task)},\n`)
     .join("");
   const image = literal(state.image?.url ?? fileName());
-  return `${key ? "import os\n\n" : ""}from app.client import Sightgraph
+  const imports = [key && "import os\n", sampleAddress() && "from urllib.request import urlretrieve\n"];
+  const standard = imports.filter(Boolean).join("");
+  const fetched = sampleAddress() ? `urlretrieve(${literal(sampleAddress())}, ${image})\n` : "";
+  return `${standard}${standard && "\n"}from app.client import Sightgraph
 
-tasks = [
+${fetched}tasks = [
 ${tasks}]
 
 with Sightgraph(${literal(SERVER)}${key}) as server:

@@ -42,9 +42,12 @@ export function shapesOf(key, result, schema) {
 
 /** The boxes that a task was told to work on. */
 export function askedShapes(task) {
-  const box = Object.values(task.params).find((value) => Array.isArray(value?.bbox))?.bbox;
+  const box = Object.values(task.params).find((value) => isDrawable(value?.bbox))?.bbox;
   return box ? [shape({ key: `${task.key}.region`, box, isRegion: true })] : [];
 }
+
+/** A shared setup may hold anything in the place of a box. */
+const isDrawable = (box) => Array.isArray(box) && box.length === 4 && box.every(Number.isInteger);
 
 const shape = (facts) => ({ words: "", score: null, isRead: false, isRegion: false, ...facts });
 

@@ -7,6 +7,7 @@ import { setTasks, state, tell } from "./state.js";
 
 const problem = el("div");
 let samples = [];
+let chosen = 0;
 
 export async function mountSource() {
   const file = el("input", {
@@ -124,9 +125,10 @@ export const useLink = (url) =>
 export async function useSample(name, { keepTasks = false } = {}) {
   const sample = samples.find((each) => each.name === name);
   if (!sample) return;
+  const load = async () => (await ask(`playground/samples/${name}`)).blob();
+  if (!(await use({ sample: name, name, load })) || keepTasks) return;
   const isUntouched = samples.some((each) => isSetup(each.tasks));
-  await use({ sample: name, name, load: async () => (await ask(`playground/samples/${name}`)).blob() });
-  if (!keepTasks && (state.tasks.length === 0 || isUntouched)) setTasks(known(sample.tasks));
+  if (state.tasks.length === 0 || isUntouched) setTasks(known(sample.tasks));
 }
 
 /** Of a sample's tasks those that this server can answer, now or soon. */
@@ -137,7 +139,9 @@ const isSetup = (tasks) =>
   JSON.stringify(known(tasks).map(({ operation_id, type, params }) => [operation_id, type, params])) ===
   JSON.stringify(state.tasks.map(({ id, type, params }) => [id, type, params]));
 
+/** Takes an image, unless another one is chosen while this one comes; tells whether it is taken. */
 async function use({ load, ...image }) {
+  const mine = ++chosen;
   fill(problem);
   byId("source").setAttribute("aria-busy", "true");
   try {
@@ -147,15 +151,25 @@ async function use({ load, ...image }) {
     }
     Object.assign(image, (image.blob && (await shownHere(image.blob))) ?? (await shownByServer(image)));
     if (image.blob) image.sha256 ??= await digestOf(image.blob);
-    if (state.image?.picture.startsWith("blob:")) URL.revokeObjectURL(state.image.picture);
+    if (mine !== chosen) {
+      release(image);
+      return false;
+    }
+    if (state.image) release(state.image);
     state.image = image;
     tell("image");
     announce(`The image is ${image.name}, ${image.width} by ${image.height} pixels.`);
+    return true;
   } catch (error) {
-    fill(problem, errorBox(error));
+    if (mine === chosen) fill(problem, errorBox(error));
+    return false;
   } finally {
-    byId("source").removeAttribute("aria-busy");
+    if (mine === chosen) byId("source").removeAttribute("aria-busy");
   }
+}
+
+function release({ picture }) {
+  if (picture.startsWith("blob:")) URL.revokeObjectURL(picture);
 }
 
 /** By which the server knows the image; pages that do not come safely may not compute it. */

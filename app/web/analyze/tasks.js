@@ -159,7 +159,7 @@ function mark(operation) {
 /** What a folded form would show: the values that are no defaults. */
 function paramsInShort(task) {
   const values = Object.values(task.params).map(
-    (value) => value?.task ?? (value?.bbox ? `box ${value.bbox.join(", ")}` : value),
+    (value) => value?.task ?? (Array.isArray(value?.bbox) ? `box ${value.bbox.join(", ")}` : value),
   );
   return values
     .map((value) => (typeof value === "object" ? JSON.stringify(value) : String(value)))

@@ -3,7 +3,7 @@
 import { askJson } from "../api.js";
 import { otherKeyButton, refusalBox } from "../access.js";
 import { byId, calmly, el, fill } from "../dom.js";
-import { bytes, mountShell, say } from "../shell.js";
+import { bytes, errorBox, mountShell, say } from "../shell.js";
 import { modelCard } from "./card.js";
 import { CHANGES, done } from "./changes.js";
 
@@ -19,7 +19,8 @@ const GROUPS = [
   ["Not downloaded", "requests for them are told so at once", ["absent"]],
 ];
 
-const page = { told: null, timer: 0 };
+// `problem` is why the last look failed; empty where it did not.
+const page = { told: null, timer: 0, problem: "" };
 const find = byId("find");
 const operation = byId("operation");
 const state = byId("state");
@@ -44,15 +45,19 @@ async function refresh() {
     announce(page.told?.models ?? [], told.models);
     const first = page.told === null;
     page.told = told;
+    page.problem = "";
     if (first) offerOperations(told.models);
     show();
   } catch (error) {
     if (page.told === null) fill(byId("models"), refusalBox(error, refresh));
-    else say(error.message, "error");
+    // What stays the same is not told again.
+    else if (page.problem !== error.message) fill(byId("notice"), errorBox(error, refresh));
+    page.problem = error.message;
   }
   byId("models").setAttribute("aria-busy", "false");
   // A page that nobody looks at asks for nothing.
-  if (page.told !== null && !document.hidden) page.timer = setTimeout(refresh, isBusy() ? BUSY_MS : CALM_MS);
+  if (page.told === null || document.hidden) return;
+  page.timer = setTimeout(refresh, isBusy() && !page.problem ? BUSY_MS : CALM_MS);
 }
 
 const isBusy = () => page.told.models.some((model) => GROUPS[0][2].includes(model.state));
@@ -67,8 +72,9 @@ function announce(before, now) {
   const was = new Map(before.map((model) => [model.engine, model.state]));
   for (const { engine, state: is, problem } of now) {
     const had = was.get(engine);
-    if (had === "downloading" && is === "on_disk") say(`${engine} is downloaded. The next request loads it.`);
-    if (had === "downloading" && is === "absent") say(problem, "error");
+    if (had === "downloading" && ["on_disk", "unloaded"].includes(is))
+      say(`${engine} is downloaded. The next request loads it.`);
+    if (had === "downloading" && ["absent", "failed"].includes(is)) say(problem, "error");
     if (had === "loading" && is === "ready") say(`${engine} is ready.`);
     if (had === "loading" && is === "failed") say(problem, "error");
   }
@@ -81,7 +87,7 @@ function show() {
   const of = budget === null ? "" : ` of ${bytes(budget)}`;
   byId("summary").textContent =
     `${here} of ${models.length} are on the server; ${loaded} are loaded and take about ${bytes(memory)}${of} of memory.`;
-  fill(byId("notice"), notice(models, mayChange));
+  if (!page.problem) fill(byId("notice"), notice(models, mayChange));
   const shown = models.filter(isWanted);
   keepingPlace(byId("models"), () =>
     fill(byId("models"), shown.length ? GROUPS.map((group) => groupOf(group, shown, mayChange)) : nothing()),

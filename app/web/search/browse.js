@@ -33,6 +33,9 @@ export function browseView(page) {
 
   async function load() {
     list.setAttribute("aria-busy", "true");
+    // Whoever presses twice turns one page.
+    back.disabled = on.disabled = true;
+    next = null;
     const query = new URLSearchParams({ limit: PAGE });
     if (before.at(-1) !== null) query.set("after", before.at(-1));
     try {

@@ -56,7 +56,7 @@ export function collectionView(main, name) {
 
   function show(place) {
     wanted = place;
-    const view = place.get("view") in VIEWS ? place.get("view") : "search";
+    const view = Object.hasOwn(VIEWS, place.get("view")) ? place.get("view") : "search";
     for (const link of links) {
       if (link.dataset.view === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");

@@ -25,6 +25,10 @@ const WAYS = {
   },
 };
 
+const CHAIN =
+  "The items of a group are alike in a chain: each is like another one, which need not be the first. " +
+  "See that none of these is wanted.";
+
 /** @returns {{element: HTMLElement, enter: () => void}} */
 export function duplicatesView(page) {
   const by = el(
@@ -37,6 +41,8 @@ export function duplicatesView(page) {
   const meaning = el("output", { class: "hint", for: bound.id });
   const status = el("p", { class: "hint", role: "status" });
   const results = el("div", { class: "stack" });
+  const button = el("button", { class: "button primary" }, "Find duplicates");
+  let asked = 0;
   const element = el(
     "div",
     { class: "stack" },
@@ -45,7 +51,7 @@ export function duplicatesView(page) {
       { class: "card stack narrow", onsubmit: find, "aria-label": "Find duplicates" },
       el("div", { class: "field" }, el("label", { class: "field-name", for: by.id }, "Compare"), by),
       el("div", { class: "field" }, label, bound, meaning),
-      el("div", { class: "row end" }, el("button", { class: "button primary" }, "Find duplicates")),
+      el("div", { class: "row end" }, button),
     ),
     status,
     results,
@@ -64,11 +70,14 @@ export function duplicatesView(page) {
 
   async function find(event) {
     event?.preventDefault();
+    // Only the answer to the last question is shown.
+    const mine = ++asked;
     status.textContent = "Comparing all with all.";
     fill(results);
     try {
       const wanted = { by: by.value, [WAYS[by.value].field]: Number(bound.value) };
       const { groups } = await askJson(`${collectionPath(page.name)}duplicates/`, { json: wanted });
+      if (mine !== asked) return;
       status.textContent = groups.length
         ? `${counted(groups.length, "group")}, the largest first.`
         : "No duplicates are found.";
@@ -83,19 +92,26 @@ export function duplicatesView(page) {
             ),
       );
     } catch (error) {
+      if (mine !== asked) return;
       status.textContent = "";
       fill(results, refusalBox(error));
     }
   }
 
+  /** Without an item, a group is another one, or none: what a button would delete is asked for anew. */
+  async function again() {
+    const held = document.activeElement?.closest(".tile")?.dataset.id;
+    await Promise.all([page.changed(), find()]);
+    const beside = [...results.querySelectorAll(".tile")].find((each) => each.dataset.id === held);
+    (beside?.querySelector("a") ?? button).focus();
+  }
+
   function groupOf({ items }, place) {
     const ids = [...new Set(items.map(({ id }) => id))];
-    const spare = ids.slice(1);
-    const members = items.map(({ id, bbox }) => tile(page.name, { id, bbox }, page.changed));
+    const spare = isOneRegionEach(page.record) ? ids.slice(1) : [];
+    const members = items.map(({ id, bbox }) => tile(page.name, { id, bbox }, again));
     const keepFirst = async () => {
-      if (!(await deletedByWish(page.name, spare))) return;
-      await page.changed();
-      find();
+      if (await deletedByWish(page.name, spare, spare.length > 1 ? CHAIN : undefined)) await again();
     };
     return el(
       "section",
@@ -116,5 +132,9 @@ export function duplicatesView(page) {
   }
 
   follow();
-  return { element, enter() {} };
+  // Another view may have deleted what is shown.
+  return { element, enter: () => results.hasChildNodes() && find() };
 }
+
+/** Whether a duplicate is the whole item: who has one face in common with another photo is none. */
+const isOneRegionEach = ({ target }) => !target.startsWith("all_");

@@ -68,6 +68,7 @@ export function queryView(page) {
 
   async function run() {
     // Only the answer to the last question is shown.
+    asked?.abort();
     const mine = (asked = new AbortController());
     try {
       const wanted = { k: Number(many.value) || 24, filter: filter.value() };
@@ -81,7 +82,10 @@ export function queryView(page) {
 
   async function next(by, wanted, offset, mine) {
     const started = performance.now();
-    const answer = await ask(`${collectionPath(page.name)}search/`, by.request({ ...wanted, offset }));
+    const answer = await ask(`${collectionPath(page.name)}search/`, {
+      ...by.request({ ...wanted, offset }),
+      signal: mine.signal,
+    });
     const { hits, warnings } = await answer.json();
     if (mine !== asked) return;
     if (offset === 0) {
@@ -105,7 +109,11 @@ export function queryView(page) {
           {
             type: "button",
             class: "button more",
-            onclick: () => more(by, { ...wanted, k: Math.min(wanted.k, MAX_HITS - seen) }, seen, mine),
+            onclick: (event) => {
+              // A second press would bring the same hits again.
+              event.currentTarget.disabled = true;
+              more(by, { ...wanted, k: Math.min(wanted.k, MAX_HITS - seen) }, seen, mine);
+            },
           },
           "More hits",
         ),
@@ -116,7 +124,7 @@ export function queryView(page) {
     try {
       await next(by, wanted, offset, mine);
     } catch (error) {
-      fail(error);
+      if (mine === asked) fail(error);
     }
   }
 

@@ -84,9 +84,12 @@ function known(metadata) {
 /**
  * Deletes items once a person agreed.
  *
+ * @param {string} collection
+ * @param {string[]} ids
+ * @param {string} [caution] what to think of before
  * @returns {Promise<boolean>} whether any is gone
  */
-export async function deletedByWish(collection, ids) {
+export async function deletedByWish(collection, ids, caution) {
   const what = ids.length === 1 ? `'${ids[0]}'` : `${ids.length} items`;
   const sure = await confirmed({
     title: `Delete ${what}?`,
@@ -96,6 +99,7 @@ export async function deletedByWish(collection, ids) {
         {},
         `It leaves the collection '${collection}' with its vectors and its picture, and cannot be brought back.`,
       ),
+      caution ? el("p", {}, caution) : "",
       ids.length > 1
         ? el(
             "ul",
