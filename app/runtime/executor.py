@@ -124,7 +124,7 @@ class Executor:
             self.observer.ran(execution.run().outcomes)
             return
         running = _Running(plan, source, info, self, min(LONGEST_HOLD_SECONDS, (deadline - clock()) / 4))
-        progress.sha256, progress.nodes = info.sha256, running.start()
+        progress.run(info.sha256, running.start())
         execution = Execution(plan, info, progress.nodes)
         late = None if seconds is None else asyncio.get_running_loop().call_at(deadline, execution.cancel)
         self._executions.add(execution)

@@ -16,6 +16,7 @@ from app.core.resolver import Task, resolve
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
 from app.runtime.executor import Executor
+from app.runtime.outlook import Outlook
 from app.runtime.pool import Pool
 from app.runtime.source import ImageSource
 from tests.images import encoded, noise
@@ -191,3 +192,42 @@ def test_a_model_that_is_not_here_costs_nothing():
         server.check("heavy", 1)
 
     in_loop(scenario, 1, "heavy")
+
+
+class Clock:
+    """Time that stands still until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_is_foreseen_learns_from_how_late_plans_were():
+    async def scenario() -> None:
+        pool, clock = Pool(1, ToyStore()), Clock()
+        outlook = Outlook(pool, clock)
+        plan = resolve([Task("a", "heavy", {})], REGISTRY, pool.choose)
+        try:
+            assert outlook.late == 1.0
+            for late, believed in (
+                (2.0, 2.0),
+                (0.1, 2.0),
+                (0.1, 2.0),
+                (0.1, 1.0),
+                (900.0, 2.0),
+                (900.0, 4.0),
+            ):
+                with outlook.under_way(plan) as progress:
+                    node = asyncio.create_task(asyncio.sleep(0))
+                    progress.run("0", {"a": node})
+                    clock.now += late * 10
+                    await node
+                    await asyncio.sleep(0)
+                # However long it takes to read the answer.
+                assert outlook.late == believed
+        finally:
+            pool.close()
+
+    asyncio.run(scenario())
