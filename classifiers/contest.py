@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from classifiers.card import Card
 from classifiers.head import Head
 from classifiers.judging import Judgement, judge
+from classifiers.preparation import Table
+from classifiers.promotions import History
 from classifiers.rows import TrainingSet
+from classifiers.scoring import outcome
 from classifiers.shelf import Shelf, ShelfError, ShelfHindered
 from classifiers.split import Seen
-from classifiers.stored import History
-from classifiers.training import Table, TrainingSettings, outcome, positive_number
+from classifiers.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +115,10 @@ def _clash(card: Card, training_set: TrainingSet) -> str | None:
 
 def judged(head: Head, test: Table, training_set: TrainingSet, settings: TrainingSettings) -> Judgement:
     """How good a head is on the test rows, its labels in the order of the training set."""
-    positive = positive_number(training_set)
     threshold = None if head.card.threshold is None else head.card.threshold.value
     order = [head.card.labels.index(label) for label in training_set.labels]
     return judge(
-        outcome(head.network, head.calibration, test, positive, threshold, order),
+        outcome(head.network, head.calibration, test, training_set.positive_number, threshold, order),
         test.groups,
         [row.slices for row in test.rows],
         rounds=settings.rounds,

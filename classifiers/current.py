@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from classifiers.head import Head
-from classifiers.stored import BEST, CARD, HEAD, Best, ShelfError, ShelfHindered, folder_name
+from classifiers.promotions import Best
+from classifiers.shelf_errors import ShelfError, ShelfHindered
+from classifiers.stored import BEST, CARD, HEAD, folder_name
 
 logger = logging.getLogger(__name__)
 

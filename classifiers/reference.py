@@ -9,7 +9,8 @@ from classifiers.calibration import probabilities
 from classifiers.card import ReferenceCard, SampleCard
 from classifiers.head import Head
 from classifiers.measures import INPUTS, SCORE, rounded, scores
-from classifiers.training import Prepared, scored
+from classifiers.preparation import Prepared
+from classifiers.scoring import scored
 
 MOST_VALUES = 512
 

@@ -65,6 +65,11 @@ class TrainingSet:
     notes: tuple[str, ...] = ()
     face_context: FaceContext = DEFAULT_FACE_CONTEXT
 
+    @property
+    def positive_number(self) -> int | None:
+        """The number of the label that means "is in the collection"."""
+        return None if self.positive is None else self.labels.index(self.positive)
+
 
 class Source(Protocol):
     """Where training sets come from."""

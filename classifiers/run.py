@@ -15,23 +15,18 @@ from classifiers.contest import bake_off, contestant, judged, rivals
 from classifiers.decision import decided
 from classifiers.head import Head, arrays_of
 from classifiers.judging import Judgement
+from classifiers.preparation import Prepared, TrainingRefused, prepare
 from classifiers.reference import reference_of
-from classifiers.report import Report, page
+from classifiers.report import Report
 from classifiers.report_drift import Served
+from classifiers.report_page import page
 from classifiers.rows import TrainingSet
-from classifiers.shelf import Shelf, ShelfBusy, ShelfError, folder_name, version_name
+from classifiers.shelf import Shelf, ShelfBusy, ShelfError, version_name
 from classifiers.split import Seen
 from classifiers.stages import Stages
 from classifiers.stored import REPORT
-from classifiers.training import (
-    Finished,
-    Prepared,
-    Trained,
-    TrainingRefused,
-    TrainingSettings,
-    prepare,
-    train,
-)
+from classifiers.training import Finished, Trained, train
+from classifiers.training_settings import TrainingSettings
 from classifiers.windows import read_windows
 
 __all__ = ["RunSummary", "ShelfBusy", "ShelfError", "TrainingRefused", "TrainingSettings", "run_training"]
@@ -93,7 +88,7 @@ def run_training(
         stopwatch: seconds, by which the stages are timed.
 
     Raises:
-        TrainingRefused: (classifiers.training) there are too few rows, or they cannot be used; the message
+        TrainingRefused: (classifiers.preparation) there are too few rows, or they cannot be used; the message
             tells what is needed. Nothing was stored.
         ShelfBusy: (classifiers.shelf) another process trains this collection.
         ShelfError: (classifiers.shelf; ShelfBusy is one) the versions cannot be read or written.
@@ -158,7 +153,7 @@ def run_training(
         if current != winner:
             reason = f"Somebody put {current} in service meanwhile, and it stays."
         deleted = shelf.prune(name, [one.version for one in ranked if one.judgement], settings.keep)
-        folder = shelf.folder / folder_name(name) / version
+        folder = shelf.path(name, version)
         stages.end()
         return RunSummary(
             collection=name,

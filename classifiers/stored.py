@@ -1,16 +1,14 @@
-"""The words of the shelf: the names of files and folders, and what is written beside the versions."""
+"""The names of what is stored: files, folders and versions."""
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from classifiers.arrays import Arrays, pack
-from classifiers.card import Card, Frozen
 
 BEST = "best_models.json"
 HISTORY = "history.json"
@@ -19,71 +17,13 @@ PHOTOS = "photos.npz"
 CARD = "card.json"
 REPORT = "report.html"
 
+# What any of the JSON files has at the most.
+MAX_JSON_BYTES = 16 * 2**20
+
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 VERSION = r"\d{8}T\d{12}Z-[0-9a-f]{12}"
 
 Version = Annotated[str, Field(pattern=rf"^{VERSION}$")]
-
-
-class ShelfError(Exception):
-    """Versions cannot be read or written."""
-
-
-class ShelfBusy(ShelfError):
-    """Another process trains the same collection, or holds the shelf."""
-
-
-class ShelfHindered(ShelfError):
-    """Files could not be read just now, as with too many open files: nothing says that they are damaged."""
-
-
-class Best(Frozen):
-    """What serves a collection. The first four fields are those that image_embed writes."""
-
-    model_file: str
-    derivative_type: str
-    embedding_type: str
-    dimensionality: int
-    version: Version
-    card_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Event(Frozen):
-    """That a version was put in service, when and why."""
-
-    version: Version
-    at: datetime
-    reason: str
-
-
-class History(Frozen):
-    """The past of a collection, the oldest first.
-
-    `pinned` versions are never deleted. `withdrawn` ones, and equal ones that are trained later, compete no
-    more, until one is promoted by hand; they are remembered when they are deleted.
-    """
-
-    events: tuple[Event, ...] = ()
-    pinned: frozenset[Version] = frozenset()
-    withdrawn: frozenset[Version] = frozenset()
-
-    def is_withdrawn(self, version: str) -> bool:
-        return any(are_equal(version, one) for one in self.withdrawn)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A version on the shelf. Of one that cannot be read there is no card, but a problem."""
-
-    version: str
-    card: Card | None
-    problem: str | None
-    serves: bool
-    pinned: bool
-    withdrawn: bool
-
-
-BESTS: TypeAdapter[dict[str, Best]] = TypeAdapter(dict[str, Best])
 
 
 def folder_name(collection: str) -> str:

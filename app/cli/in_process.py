@@ -76,7 +76,9 @@ class _Exchange(httpx.AsyncByteStream):
             "client": ("127.0.0.1", 0),
             "root_path": "",
         }
-        body = aiter(self._request.stream)  # type: ignore[arg-type]  # that of an asynchronous client
+        stream = self._request.stream
+        assert isinstance(stream, httpx.AsyncByteStream), "an asynchronous client sends no other"
+        body = aiter(stream)
 
         async def receive() -> Any:
             if self._is_sent:

@@ -57,7 +57,7 @@ class StoppingServer(uvicorn.Server):
         await self._until(self._within - _LAST_ANSWERS_SECONDS)
         self._room.executor.stop()
         left = max(0.0, self._told_at + self._within - time.monotonic())
-        # It is declared in whole seconds, and waited for to the fraction.
+        # uvicorn declares whole seconds and waits to the fraction; up to a second more would be too late.
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
 

@@ -98,8 +98,9 @@ class AsyncSightgraph:
             async for each in results:
                 yield each
 
+    # A mapping is also an iterable of its keys, which may be paths. No type tells them apart; the order does.
     @overload
-    def analyze_batch(  # type: ignore[overload-overlap]  # keys that are paths: a mapping comes first
+    def analyze_batch(  # type: ignore[overload-overlap]
         self,
         images: Mapping[K, ImageLike],
         tasks: Tasks,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union, cast
 
 from app.client.errors import InvalidInput
 from app.client.given import text
+from app.core.image_url import is_url
 from app.core.wording import shortened
 
 if TYPE_CHECKING:
@@ -102,11 +103,6 @@ def sendable(image: ImageLike) -> str | FilePart:
         f"image: a {type(image).__name__} is none; give a path, a URL, the bytes of a file, a PIL image or a "
         "NumPy array."
     )
-
-
-def is_url(image: str) -> bool:
-    """Whether an image is given by its URL, and not by its path."""
-    return image.lower().startswith(("http://", "https://"))
 
 
 def check_several(images: object) -> None:

@@ -1,6 +1,5 @@
 """Whole runs: split, trained, judged, stored, promoted and told."""
 
-import errno
 import itertools
 import json
 import re
@@ -14,9 +13,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from classifiers import run as running
 from classifiers.card import Card, SampleCard
-from classifiers.durable import read_bounded
 from classifiers.head import stacked
 from classifiers.plots import Range, shown
 from classifiers.rows import Embedding, Row, TrainingSet
@@ -25,6 +22,7 @@ from classifiers.shelf import Shelf
 from classifiers.split import drawn_side, photo_digest
 from classifiers.threshold import LeastCost, LeastPrecision
 from classifiers.watch import Watch
+from tests.classifiers.faults import too_many_open_files
 from tests.classifiers.sets import digits, of_rows, two_labels
 
 QUICK = TrainingSettings(challengers=(), rounds=100)
@@ -101,35 +99,40 @@ def test_equal_rows_and_settings_give_equal_versions(tmp_path):
         assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
 
 
-def test_nobody_is_judged_on_what_it_saw(shelf, monkeypatch):
+def test_nobody_is_judged_on_what_it_saw(shelf):
     """Copies of photos arrive under other names, shares change, rows go: the bake-off stays honest."""
-    judged: list[tuple[str, set[str], set[int]]] = []
-    real = running.bake_off
-
-    def watched(new, others, test, *rest):
-        for version in [rival.version for rival in others if rival.head is not None]:
-            judged.append((version, {row.photo_id for row in test.rows}, {row.phash for row in test.rows}))
-        return real(new, others, test, *rest)
-
-    monkeypatch.setattr(running, "bake_off", watched)
     rng = np.random.default_rng(0)
     base = two_labels(500, 0).rows
     hashed = [replace(row, phash=int(rng.integers(0, 2**63))) for row in base]
     copies = [
         replace(row, photo_id=f"copy of {row.photo_id}", phash=(row.phash or 0) ^ 0b101) for row in hashed
     ]
-    run(shelf, of_rows(hashed), 0)
-    run(shelf, of_rows([*hashed, *copies]), 1)
-    run(shelf, of_rows(copies), 2)
     wide = QUICK.model_copy(update={"test": 0.45})
-    last = run(shelf, of_rows([*copies, *two_labels(300, 5).rows]), 3, wide)
+    earlier: list[str] = []
+    for hour, (rows, settings) in enumerate(
+        (
+            (hashed, QUICK),
+            ([*hashed, *copies], QUICK),
+            (copies, QUICK),
+            ([*copies, *two_labels(300, 5).rows], wide),
+        )
+    ):
+        last = run(shelf, of_rows(rows), hour, settings)
+        report = last.report.read_text()
+        assert "does not compete" not in report
+        own = set(shelf.seen("two", last.version).digests.tolist())
+        judging = [row for row in rows if photo_digest(row.photo_id) not in own]
+        assert len(judging) == sum(last.card.data.sides["test"].values())
+        photos = {photo_digest(row.photo_id) for row in judging}
+        phashes = np.array([row.phash for row in judging if row.phash is not None], np.uint64)
+        assert len(phashes)
+        for version in earlier:
+            assert version in report
+            seen = shelf.seen("two", version)
+            assert not photos & set(seen.digests.tolist())
+            assert (np.bitwise_count(phashes[:, None] ^ seen.phashes) > 6).all()
+        earlier.append(last.version)
     assert last.card.data.moved > 0
-    assert len(judged) == 6
-    for version, photos, phashes in judged:
-        seen = shelf.seen("two", version)
-        assert not {photo_digest(photo) for photo in photos} & set(seen.digests.tolist())
-        near = np.array([phash for phash in phashes if phash is not None], np.uint64)
-        assert (np.bitwise_count(near[:, None] ^ seen.phashes) > 6).all()
 
 
 def test_a_worse_version_does_not_take_over(shelf):
@@ -244,16 +247,9 @@ def test_what_can_serve_stays_where_its_photos_cannot_be_read(shelf):
     assert "photos.npz is not what was written" in second.reason
 
 
-def test_a_read_that_fails_once_dethrones_nothing(shelf, monkeypatch):
+def test_a_read_that_fails_once_dethrones_nothing(shelf):
     first = run(shelf, two_labels(), 0)
-
-    def full(path: Path, limit: int) -> bytes:
-        if path.name == "card.json":
-            raise OSError(errno.EMFILE, "Too many open files")
-        return read_bounded(path, limit)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("classifiers.shelf.read_bounded", full)
+    with too_many_open_files("card.json"):
         second = run(shelf, two_labels(600, gap=4.0), 1)
     assert second.current == first.version
     assert "Too many open files" in second.reason

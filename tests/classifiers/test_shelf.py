@@ -15,11 +15,12 @@ import pytest
 from classifiers.current import RETRY_SECONDS, CurrentHeads
 from classifiers.durable import read_bounded
 from classifiers.head import Head
+from classifiers.preparation import TrainingRefused
 from classifiers.rows import Row
 from classifiers.shelf import Shelf, ShelfBusy, ShelfError, folder_name, version_name
 from classifiers.split import Seen, photo_digest
 from classifiers.stored import are_equal
-from classifiers.training import TrainingRefused
+from tests.classifiers.faults import too_many_open_files
 from tests.classifiers.test_head import batch, head
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,11 +130,26 @@ def test_a_promoted_version_serves_without_a_restart(shelf):
     assert server.problem("cats") is None
 
 
-def test_reading_again_costs_one_look(shelf, monkeypatch):
-    put(shelf, 1, serve=True)
+def rewrite(path: Path, data: bytes) -> None:
+    """Write a file of the same size so that who only looks at it sees no change."""
+    found = path.stat()
+    assert found.st_size == len(data)
+    path.write_bytes(data)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def test_reading_again_costs_one_look(shelf):
+    version = put(shelf, 1, serve=True)
     known = shelf.current("cats")
-    monkeypatch.setattr("classifiers.shelf.read_bounded", None)
-    assert all(shelf.current("cats") is known for _ in range(3))
+    shutil.rmtree(shelf.folder / "cats" / version)
+    best = shelf.folder / "best_models.json"
+    rewrite(best, b"?" * best.stat().st_size)
+    for _ in range(3):
+        assert shelf.current("cats") is known
+        assert shelf.problem("cats") is None
+    best.touch()
+    assert shelf.current("cats") is known
+    assert "best_models.json cannot be read" in shelf.problem("cats")
 
 
 def test_other_collections_are_not_loaded_again(shelf):
@@ -227,24 +243,15 @@ def test_broken_best_models_stop_nothing(shelf, text):
 
 
 @pytest.mark.parametrize("name", ["best_models.json", "card.json", "head.npz"])
-def test_a_read_that_fails_once_is_tried_again(shelf, monkeypatch, caplog, name):
-    """Too many open files, say: the files do not change, and are fine a moment later."""
+def test_a_read_that_fails_once_is_tried_again(shelf, caplog, name):
+    """The files do not change, and are fine a moment later."""
     put(shelf, 1, serve=True)
     now = [0.0]
     fresh = CurrentHeads(shelf, clock=lambda: now[0])
     served = CurrentHeads(shelf, clock=lambda: now[0])
     assert answers(served.get("cats")) == expected(1)
     put(shelf, 2, serve=True)
-    reads: list[str] = []
-
-    def full(path: Path, limit: int) -> bytes:
-        if path.name == name:
-            reads.append(name)
-            raise OSError(errno.EMFILE, "Too many open files")
-        return read_bounded(path, limit)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("classifiers.shelf.read_bounded", full)
+    with too_many_open_files(name) as reads:
         for _ in range(3):
             assert fresh.get("cats") is None
             assert answers(served.get("cats")) == expected(1)
@@ -263,15 +270,19 @@ def test_a_read_that_fails_once_is_tried_again(shelf, monkeypatch, caplog, name)
         assert heads.problem("cats") is None
 
 
-def test_what_is_damaged_is_not_read_again_and_again(shelf, monkeypatch):
-    version = put(shelf, 1, serve=True)
-    damage_long(shelf.folder / "cats" / version)
+def test_what_is_damaged_is_not_read_again_and_again(shelf):
+    path = shelf.folder / "cats" / put(shelf, 1, serve=True)
+    whole = (path / "head.npz").read_bytes()
+    damage_flip(path)
     now = [0.0]
     heads = CurrentHeads(shelf, clock=lambda: now[0])
     assert heads.get("cats") is None
-    monkeypatch.setattr("classifiers.shelf.read_bounded", None)
+    # Whoever reads it finds it mended, and whoever looks at it only sees no change.
+    rewrite(path / "head.npz", whole)
     now[0] += 1e6
     assert heads.get("cats") is None
+    (path / "head.npz").touch()
+    assert answers(heads.get("cats")) == expected(1)
 
 
 def test_what_is_taken_away_serves_no_more(shelf):

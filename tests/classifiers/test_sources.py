@@ -17,10 +17,10 @@ import pytest
 from app.cli.embedding import Embedded, EmbeddedFiles
 from app.cli.labelled_folder import FolderSource, arranged
 from classifiers.rows import Embedding, SourceError
-from classifiers.sources import download, jsonl
+from classifiers.sources import download
 from classifiers.sources.download import DownloadLimits, Downloads
 from classifiers.sources.http import HttpSource
-from classifiers.sources.jsonl import JsonlSource
+from classifiers.sources.jsonl import MAX_LINE_BYTES, JsonlSource
 from classifiers.sources.page import json_in
 from tests.classifiers.site import CLIP, FOCUS, Answer, Site, as_json, as_page, row
 
@@ -678,7 +678,7 @@ class TestJsonl:
         spaced = {"photo_id": 1, "label": 1, "embeddings": {CLIP: [1], DINO: [1]}, "space": "x"}
         assert "space: is one, and there are 2" in refusal(write(two, spaced), "rows")
 
-    def test_files_without_rows(self, write, tmp_path, monkeypatch):
+    def test_files_without_rows(self, write, tmp_path):
         assert "has no rows" in refusal(write(), "rows")
         assert "has no rows" in refusal(write(SETTINGS), "rows")
         lacking = {"photo_id": 1, "label": True}
@@ -687,8 +687,8 @@ class TestJsonl:
         assert "Is a directory" in refusal(JsonlSource(tmp_path), "rows")
         source = write(SETTINGS, row(1, True, 1))
         assert 'no collection is called "x". There are: rows.' in refusal(source, "x")
-        monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 100)
-        assert "line 2: is over 100 bytes" in refusal(write(SETTINGS, row("x" * 100, True, 1)), "rows")
+        long = row("x" * MAX_LINE_BYTES, True, 1)
+        assert f"line 2: is over {MAX_LINE_BYTES:,} bytes" in refusal(write(SETTINGS, long), "rows")
 
 
 def embedded(sha256: str, *numbers: float) -> Embedded:

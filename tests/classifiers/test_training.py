@@ -14,10 +14,13 @@ from threadpoolctl import threadpool_limits
 from classifiers.calibration import calibrate, folds, probabilities
 from classifiers.card import Interval, ThresholdCard
 from classifiers.head import Calibration, sigmoid
+from classifiers.preparation import TrainingRefused, prepare
 from classifiers.rows import Embedding, Row
+from classifiers.scoring import outcome
 from classifiers.split import Seen
 from classifiers.threshold import LeastCost, LeastPrecision, choose, curve, told
-from classifiers.training import TrainingRefused, TrainingSettings, outcome, prepare, train
+from classifiers.training import train
+from classifiers.training_settings import TrainingSettings
 from tests.classifiers.sets import of_rows, two_labels
 
 NOTHING = Seen.of([])

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.analyze.sources import is_folder, is_url, sources_of
+from app.cli.analyze.sources import is_folder, sources_of
 from app.cli.connection import connected, encodable, server_options, understood
 from app.cli.progress import waiting
 from app.cli.tasks.given import TasksGiven, task_options
+from app.core.image_url import is_url
 
 if TYPE_CHECKING:
     from app.cli.analyze.analysis import Analysis

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from app.cli.printing import printable
+from app.core.image_url import is_url
 
 _UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -58,10 +59,6 @@ def sources_of(given: Sequence[str], *, recursive: bool) -> Sources:
             if image not in images:
                 images[image] = Source(name, image, _free(stem, taken))
     return Sources(list(images.values()), closed)
-
-
-def is_url(text: str) -> bool:
-    return text.lower().startswith(("http://", "https://"))
 
 
 def is_folder(text: str) -> bool:

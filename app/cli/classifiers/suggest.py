@@ -79,7 +79,7 @@ class _Run:
 
     def __init__(self, head: "Head", seen: "Seen", count: int, server: str | None, offline: bool) -> None:
         from app.cli.suggesting import Suggesting
-        from classifiers.training import TrainingSettings
+        from classifiers.training_settings import TrainingSettings
 
         self._name = head.card.collection
         self._server = server

@@ -167,10 +167,9 @@ def _readable_card(shelf: "Shelf", name: str, version: str | None) -> "Card | No
 
 
 def _report(shelf: "Shelf", collection: str, version: str) -> Path:
-    from classifiers.shelf import folder_name
     from classifiers.stored import REPORT
 
-    return shelf.folder / folder_name(collection) / version / REPORT
+    return shelf.path(collection, version) / REPORT
 
 
 def _figure(figure: "Interval | dict[str, float] | None") -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from app.cli.analyze.sources import is_url
 from app.cli.connection import connected, encodable, server_options, understood
 from app.cli.tasks.given import TasksGiven, task_options
+from app.core.image_url import is_url
 
 
 def _image(context: click.Context, parameter: click.Parameter, image: str | None) -> Path | str | None:
