@@ -1,7 +1,7 @@
 """Figures of a benchmark, from what was seen: percentiles, arrivals, and ratios of one run.
 
 A run's `scenarios` are plain values, as they are written to JSON: by scenario `servers` (by name, each with
-`load` by concurrency and `overload`), `bound` and `memory`.
+`load` by concurrency, `probe` and `overload`), `bound` and `memory`.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def ratios(scenarios: Mapping[str, Any]) -> dict[str, Any]:
         throughput_vs_plain: ours by the plain server's, by scenario and concurrency.
         wall_vs_bound: by scenario, the p50 of ours for one client by that of the bare forwards on one thread.
         light_p99_ms, plain_light_p99_ms: of the light endpoints under load, by scenario and concurrency.
-        cached_overhead_ms: the p50 of an upload that is answered from the cache, for one client.
+        cached_overhead_ms: the p50 of an upload that is answered from the cache, as a probe sees it.
         memory_growth: in percent, of the mixed load.
         goodput_at_4x: by scenario, the answers in time at four times the peak throughput, by the latter.
     """
@@ -53,7 +53,7 @@ def ratios(scenarios: Mapping[str, Any]) -> dict[str, Any]:
         "wall_vs_bound": {},
         "light_p99_ms": {},
         "plain_light_p99_ms": {},
-        "cached_overhead_ms": loads.get("cached", {}).get(OURS, {}).get("1", {}).get("p50_ms"),
+        "cached_overhead_ms": _server(scenarios.get("cached", {}), OURS).get("probe", {}).get("p50_ms"),
         "memory_growth": scenarios.get("mixed", {}).get("memory", {}).get("growth_percent"),
         "goodput_at_4x": {},
     }
@@ -73,7 +73,7 @@ def ratios(scenarios: Mapping[str, Any]) -> dict[str, Any]:
             found["wall_vs_bound"][name] = ratio(
                 ours["1"]["p50_ms"], scenario["bound"]["one_thread"]["p50_ms"]
             )
-        overload = scenario.get("servers", {}).get(OURS, {}).get("overload")
+        overload = _server(scenario, OURS).get("overload")
         if overload:
             found["goodput_at_4x"][name] = overload["goodput_share"]
     return found
@@ -81,3 +81,8 @@ def ratios(scenarios: Mapping[str, Any]) -> dict[str, Any]:
 
 def _loads(scenario: Mapping[str, Any]) -> dict[str, Any]:
     return {name: server["load"] for name, server in scenario.get("servers", {}).items()}
+
+
+def _server(scenario: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    server: Mapping[str, Any] = scenario.get("servers", {}).get(name, {})
+    return server

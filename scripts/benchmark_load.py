@@ -1,13 +1,15 @@
-"""The load of a benchmark: one asyncio process with httpx, which shares the cores with what it measures."""
+"""The load of a benchmark: one asyncio process with httpx, which shares the cores with what it measures.
+
+Its own work, encoding images and forms above all, counts in the times that it sees. So what is asked at given
+times is prepared before, and what is measured in milliseconds is asked by a probe.
+"""
 
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import cycle
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ import orjson
 from benchmark_images import Photos
 from benchmark_scenarios import Scenario
 
-from app.cli.bench.load import Failed, Seen, clock, keep_asking, light_beside
+from app.cli.bench.load import Failed, Prepared, Probed, Seen, clock, keep_asking, light_probed, probing
 
 UPLOAD = "/analyze_image_upload/"
 BATCH = "/analyze_batch/"
@@ -39,6 +41,14 @@ class Server:
     pid: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A request for images by their numbers."""
+
+    numbers: tuple[int, ...]
+    request: Prepared
+
+
 class Client:
     """Asks a server for a scenario, each time with images that it was not asked about before.
 
@@ -54,7 +64,7 @@ class Client:
         self._form = {"tasks_json": json.dumps(scenario.tasks)}
         self._next = 0
         self._takes_batches = False
-        self._light: list[str] = []
+        self._light: list[Prepared] = []
 
     async def warm_up(self, at_once: int) -> None:
         """Find out which endpoints the server has, let it load its models, and then make room for several
@@ -64,17 +74,24 @@ class Client:
             Failed: one was not answered wholly.
         """
         async with connected(self.server.url) as http:
-            self._light = [path for path in LIGHT if (await http.get(path)).is_success]
+            self._light = [Prepared(path) for path in LIGHT if (await http.get(path)).is_success]
             if self._scenario.images > 1:
                 probe = await http.post(BATCH, json={})
                 self._takes_batches = probe.status_code not in (404, 405)
             for several in (1, max(1, at_once // self._scenario.images)):
-                await asyncio.gather(*(self._send(http, Seen()) for _ in range(several)))
+                await asyncio.gather(*(self._send(http, self._ask(), Seen()) for _ in range(several)))
 
     async def turn(self, concurrency: int, seconds: float, seen: Seen) -> None:
         """Ask all the time, so many requests at once."""
-        async with connected(self.server.url) as http, self._light_beside(seen):
-            await keep_asking(lambda: self._send(http, seen), concurrency, seconds, seen)
+        async with connected(self.server.url) as http, light_probed(self.server.url, self._light, seen):
+            await keep_asking(lambda: self._send(http, self._ask(), seen), concurrency, seconds, seen)
+
+    async def alone(self, seconds: float) -> Probed:
+        """One request after the other, which a probe asks."""
+        (form,) = self._ask()
+        async with probing(self.server.url, [form.request], None) as probed:
+            await asyncio.sleep(seconds)
+        return probed
 
     async def flood(self, times: Sequence[float], deadline: float, seen: Seen) -> list[float]:
         """Ask at given times, whatever is unanswered, each request with a deadline.
@@ -83,12 +100,13 @@ class Client:
             when the answers came that were in time, in seconds from the start.
         """
         good: list[float] = []
+        asked = [(due, self._ask()) for due in times]
 
-        async def ask(due: float) -> None:
+        async def ask(due: float, forms: Sequence[Form]) -> None:
             try:
                 # The server may need a moment to say that the time is up.
                 async with asyncio.timeout(started + due + deadline + 1 - clock()):
-                    await self._send(http, seen, asks_again=False)
+                    await self._send(http, forms, seen, asks_again=False)
             except Refused:
                 return
             except (Failed, TimeoutError) as error:
@@ -100,45 +118,53 @@ class Client:
                 good.append(due + took)
 
         headers = {"X-Request-Timeout": f"{deadline:g}"}
-        async with connected(self.server.url, headers) as http, self._light_beside(seen):
+        light = light_probed(self.server.url, self._light, seen)
+        async with connected(self.server.url, headers) as http, light:
             started = clock()
             async with asyncio.TaskGroup() as group:
-                for due in times:
+                for due, forms in asked:
                     await asyncio.sleep(max(0.0, started + due - clock()))
-                    group.create_task(ask(due))
+                    group.create_task(ask(due, forms))
             seen.seconds += clock() - started
         return good
 
-    async def _send(self, http: httpx.AsyncClient, seen: Seen, *, asks_again: bool = True) -> None:
-        """One request, or as many as it takes.
-
-        Raises:
-            Failed: it was not answered wholly.
-        """
+    def _ask(self) -> list["Form"]:
+        """The requests for the next images: one for all of them where the server takes batches."""
         first = self._next
         self._next += self._scenario.images
         files = {number: self._file(number) for number in range(first, self._next)}
         if self._takes_batches:
-            parts = [("image_file", (f"{number}.jpg", data)) for number, data in files.items()]
-            body = await self._post(http, BATCH, parts, seen, asks_again)
-            for number, answer in zip(files, body["images"], strict=True):
-                self._keep(number, answer)
-            return
+            return [self._form_of(BATCH, files)]
+        return [self._form_of(UPLOAD, {number: data}) for number, data in files.items()]
 
-        async def send(number: int, data: bytes) -> None:
-            parts = [("image_file", (f"{number}.jpg", data))]
-            self._keep(number, await self._post(http, UPLOAD, parts, seen, asks_again))
+    def _form_of(self, path: str, files: Mapping[int, bytes]) -> "Form":
+        parts = [("image_file", (f"{number}.jpg", data)) for number, data in files.items()]
+        request = httpx.Request("POST", self.server.url, files=parts, data=self._form)
+        body = request.read()
+        headers = {"Accept": "application/json", "Content-Type": request.headers["content-type"]}
+        return Form(tuple(files), Prepared(path, headers, "POST", body))
 
-        await asyncio.gather(*(send(*each) for each in files.items()))
+    async def _send(
+        self, http: httpx.AsyncClient, forms: Sequence["Form"], seen: Seen, *, asks_again: bool = True
+    ) -> None:
+        """Several requests at once, each as often as it takes.
 
-    async def _post(
-        self, http: httpx.AsyncClient, path: str, files: Any, seen: Seen, asks_again: bool
-    ) -> Any:
+        Raises:
+            Failed: one was not answered wholly.
+        """
+
+        async def send(form: Form) -> None:
+            answer = await self._post(http, form.request, seen, asks_again)
+            answers = answer["images"] if form.request.path == BATCH else [answer]
+            for number, each in zip(form.numbers, answers, strict=True):
+                self._keep(number, each)
+
+        await asyncio.gather(*map(send, forms))
+
+    async def _post(self, http: httpx.AsyncClient, request: Prepared, seen: Seen, asks_again: bool) -> Any:
         while True:
             try:
-                response = await http.post(
-                    path, files=files, data=self._form, headers={"Accept": "application/json"}
-                )
+                response = await http.post(request.path, content=request.body, headers=request.headers)
             except httpx.HTTPError as error:
                 raise Failed(f"{type(error).__name__}: {error}") from None
             if response.is_success:
@@ -161,23 +187,6 @@ class Client:
 
     def _file(self, number: int) -> bytes:
         return self._photos.jpeg(number) if self._scenario.varied else self._photos.of_100_kb
-
-    @asynccontextmanager
-    async def _light_beside(self, seen: Seen) -> AsyncIterator[None]:
-        """Ask the light endpoints in turns meanwhile, by a client of its own."""
-        if not self._light:
-            yield
-            return
-        paths = cycle(self._light)
-
-        async def ask() -> None:
-            try:
-                (await http.get(next(paths))).raise_for_status()
-            except httpx.HTTPError as error:
-                raise Failed(str(error)) from None
-
-        async with connected(self.server.url) as http, light_beside(ask, seen):
-            yield
 
 
 @cache

@@ -27,17 +27,21 @@ OVERLOAD = 4
 # Images at once before anything is measured.
 WARM_UP = 8
 START_SECONDS = 600.0
-# A request under overload has this many times the p50 that one client sees of the slowest server, and no less
-# than so many seconds.
-DEADLINE_FACTOR = 5
-LEAST_DEADLINE_SECONDS = 2.0
 
 
 class Measuring:
     """One scenario, with servers of its own, so that their memory is that of the scenario."""
 
-    def __init__(self, scenario: Scenario, concurrencies: Sequence[int], duration: float, seed: int) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        concurrencies: Sequence[int],
+        duration: float,
+        deadline: float,
+        seed: int,
+    ) -> None:
         self._scenario = scenario
+        self._deadline = deadline
         self._concurrencies = concurrencies
         self._duration = duration
         self._seed = seed
@@ -80,15 +84,19 @@ class Measuring:
             if client.server.pid is not None:
                 peak = peak_resident_bytes(client.server.pid)
                 found["servers"][client.server.name]["peak_memory_bytes"] = peak
+        if not self._scenario.varied:
+            for client in clients:
+                alone = await client.alone(self._duration)
+                found["servers"][client.server.name]["probe"] = {
+                    **percentiles(alone.ms),
+                    "failed": alone.failed,
+                }
         found["agreement"] = agreement(clients, self._scenario)
         if self._scenario.overload:
-            first = str(self._concurrencies[0])
-            alone_ms = [server["load"][first]["p50_ms"] or 0.0 for server in found["servers"].values()]
-            deadline = max(LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR * max(alone_ms) / 1000)
             # Last, and the plain one's at the very end: it goes on with what nobody waits for any more.
             for client in sorted(clients, key=lambda client: client.server.name == PLAIN):
                 server = found["servers"][client.server.name]
-                server["overload"] = await self._overloaded(client, server["load"], deadline)
+                server["overload"] = await self._overloaded(client, server["load"])
         return found
 
     async def _loaded(
@@ -119,11 +127,11 @@ class Measuring:
             for name, each in seen.items()
         }
 
-    async def _overloaded(self, client: Client, loads: dict[str, Any], deadline: float) -> dict[str, Any]:
+    async def _overloaded(self, client: Client, loads: dict[str, Any]) -> dict[str, Any]:
         peak = max(load["throughput"] for load in loads.values())
         if not peak:
             return {}
-        seen, seconds = Seen(), self._duration
+        seen, seconds, deadline = Seen(), self._duration, self._deadline
         times = arrivals(OVERLOAD * peak, seconds + deadline, self._seed)
         good = await client.flood(times, deadline, seen)
         # Before the first deadline has passed the server is not yet as full as it gets.

@@ -39,6 +39,9 @@ def print_scenario(console: Console, name: str, found: dict[str, Any]) -> None:
     for server, figures in found["servers"].items():
         if figures.get("peak_memory_bytes"):
             console.print(f"{server}: at most {figures['peak_memory_bytes'] / 1e6:,.0f} MB resident")
+        if figures.get("probe"):
+            p50, p99 = (_number(figures["probe"][f"p{percent}_ms"], 1) for percent in (50, 99))
+            console.print(f"{server}, asked by a bare client, one after another: p50 {p50} ms, p99 {p99} ms")
         if figures.get("overload"):
             over = figures["overload"]
             console.print(

@@ -57,6 +57,13 @@ MIXED = "mixed"
     show_default=True,
     help="Also ask four times as often as can be answered.",
 )
+@click.option(
+    "--deadline",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that a request has when more come than can be answered.",
+)
 @click.option("--against", help="The URL of another server with the same endpoints.")
 @click.option(
     "--weights",
@@ -76,6 +83,7 @@ def serve(
     concurrency: tuple[int, ...],
     duration: float,
     overload: bool,
+    deadline: float,
     against: str | None,
     weights: str | None,
     data: Path | None,
@@ -107,7 +115,7 @@ def serve(
                         scenarios[name] = asyncio.run(mixed(server, seed, seconds=duration))
                 else:
                     scenario = SCENARIOS[name] if overload else replace(SCENARIOS[name], overload=False)
-                    measuring = Measuring(scenario, sorted(set(concurrency)), duration, seed)
+                    measuring = Measuring(scenario, sorted(set(concurrency)), duration, deadline, seed)
                     scenarios[name] = measuring.run(environment, against, log)
             print_scenario(console, name, scenarios[name])
     figures: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.cli.bench.load import Failed, Seen, keep_asking, light_beside
+from app.cli.bench.load import Failed, Prepared, Seen, keep_asking, light_beside, light_probed, probing
 from tests.images import astronaut
 
 CLOSED = "http://127.0.0.1:9"
@@ -123,3 +123,46 @@ def test_requests_that_fail_are_counted_and_not_timed():
     assert seen.light_failed > 0
     assert not seen.ms
     assert not seen.light_ms
+
+
+def probed(
+    url: str, requests: list[Prepared], every: float | None, seconds: float = 0.2
+) -> tuple[list[float], int]:
+    async def scenario() -> tuple[list[float], int]:
+        async with probing(url, requests, every) as found:
+            await asyncio.sleep(seconds)
+        return found.ms, found.failed
+
+    return asyncio.run(scenario())
+
+
+def test_a_probe_asks_in_turns_from_a_process_of_its_own(server_url, room):
+    body = json.dumps({"tasks": [{"operation_id": "a", "type": "crop"}]}).encode()
+    headers = {"Content-Type": "application/json"}
+    requests = [Prepared("/health/live"), Prepared("/plan/", headers, "POST", body), Prepared("/nowhere")]
+    ms, failed = probed(server_url, requests, every=None)
+    assert all(each > 0 for each in ms)
+    # Two of three are answered with success, to the last turn.
+    assert failed in (len(ms) // 2, (len(ms) - 1) // 2)
+
+
+def test_a_probe_keeps_to_its_times(server_url):
+    ms, failed = probed(server_url, [Prepared("/health/live")], every=1000, seconds=0)
+    assert (len(ms), failed) == (1, 0)
+
+
+def test_a_probe_outlives_a_server_that_is_gone():
+    ms, failed = probed(CLOSED, [Prepared("/health/live")], every=0.01)
+    assert not ms
+    assert failed > 0
+
+
+def test_a_probe_of_nothing_sees_nothing():
+    seen = Seen()
+
+    async def scenario() -> None:
+        async with light_probed(CLOSED, [], seen):
+            pass
+
+    asyncio.run(scenario())
+    assert seen == Seen()

@@ -81,7 +81,7 @@ def load(p50_ms: float, throughput: float, light_p99_ms: float) -> dict[str, Any
 def test_ratios_name_scenario_and_concurrency():
     ours = {"load": {"1": load(110, 9, 5), "8": load(500, 18, 6)}, "overload": {"goodput_share": 0.9}}
     plain = {"load": {"1": load(120, 8, 100), "8": load(900, 9, 800)}, "overload": {"goodput_share": 0.0}}
-    cached = {"load": {"1": load(2.5, 400, 3)}}
+    cached = {"load": {"1": load(7.5, 130, 3)}, "probe": {"p50_ms": 2.5}}
     found = ratios(
         {
             "face": {"servers": {"ours": ours, "plain": plain}, "bound": {"one_thread": {"p50_ms": 100}}},
@@ -90,7 +90,7 @@ def test_ratios_name_scenario_and_concurrency():
         }
     )
     assert found == {
-        "throughput_vs_plain": {"face": {"1": 1.125, "8": 2.0}, "cached": {"1": 66.6667}},
+        "throughput_vs_plain": {"face": {"1": 1.125, "8": 2.0}, "cached": {"1": 21.6667}},
         "wall_vs_bound": {"face": 1.1},
         "light_p99_ms": {"face": {"1": 5, "8": 6}, "cached": {"1": 3}},
         "plain_light_p99_ms": {"face": {"1": 100, "8": 800}, "cached": {"1": 150}},

@@ -109,7 +109,7 @@ def standing(room: Room) -> Iterator[Metric]:
         ("waiting_items", "Items that no lane has taken yet.", pool.waiting),
         ("waiting_seconds", "What is under way will take about so long.", room.executor.seconds_under_way),
         ("lanes", "Computations that run at once.", pool.lanes.count),
-        ("lanes_lost", "Lanes that hung and were given up.", pool.lanes.lost),
+        ("lanes_lost", "Lanes that hung and were given up.", pool.lanes_lost),
         ("cache_bytes", "Bytes in the result cache.", cache.bytes_used),
         ("cache_max_bytes", "Bytes that the result cache may take.", cache.max_bytes),
         ("cache_entries", "Results in the cache.", len(cache)),

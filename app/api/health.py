@@ -40,7 +40,7 @@ async def ready(room: NamedDependency[Room]) -> Response[bytes]:
     lanes = room.pool.lanes
     body = {
         "status": status,
-        "lanes": {"count": lanes.count, "threads": room.pool.threads, "lost": lanes.lost},
+        "lanes": {"count": lanes.count, "threads": room.pool.threads, "lost": room.pool.lanes_lost},
         "operations": {name: each.as_json() for name, each in operations.items()},
     }
     return json_response(body, 200 if status in _TAKES_WORK else 503)
@@ -51,8 +51,8 @@ def _status(room: Room, operations: Sequence[EngineState]) -> str:
         return "stopping"
     if room.starting:
         return "loading"
-    if room.pool.lanes.count == 0:
+    if not room.pool.has_lanes:
         return "failed"
-    if room.pool.lanes.lost or EngineState.FAILED in operations:
+    if room.pool.lanes_lost or EngineState.FAILED in operations:
         return "degraded"
     return "ready"

@@ -2,14 +2,15 @@
 
 A batch is sent as soon as a lane is free: nothing waits for a window to pass, and what has gathered while
 the lanes were busy goes together, up to the number beyond which a call gains little. Where that would leave
-another lane without work it is divided: all lanes are to finish at about the same time. Items come in the
-order in which they were asked for. When a batch fails it is halved until the item that fails stands alone.
+another lane without work it is divided: all lanes are to finish at about the same time. Requests are served
+in the order in which they came, whatever stage of theirs waits: what was begun first is answered first. When
+a batch fails it is halved until the item that fails stands alone.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +46,19 @@ class Computed(NamedTuple):
 class _Job:
     item: Any
     answer: "asyncio.Future[Computed]"
-    number: int
+    place: tuple[int, int]
+    """In the line: the request's, and its own among the request's items."""
+
+
+class _Running(NamedTuple):
+    """A call on a lane: when it began, and the seconds that it is expected to take."""
+
+    began: float
+    seconds: float
+
+    def done(self, now: float) -> float:
+        """The seconds of it that are over."""
+        return min(now - self.began, self.seconds)
 
 
 @dataclass(slots=True)
@@ -54,16 +67,17 @@ class _Queue:
     largest: int
     cost: CallCost
     told: Told | None
-    jobs: deque[_Job] = field(default_factory=deque)
+    jobs: list[_Job] = field(default_factory=list)
+    """By their place."""
 
 
 class Batcher:
     """Queues before lanes that compute one batch at a time. Used from the event loop's thread only."""
 
     def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+        self.lanes = lanes
         self._queues: dict[Hashable, _Queue] = {}
-        self._ends: dict[asyncio.Future[Any], float] = {}
+        self._running: dict[asyncio.Future[Any], _Running] = {}
         self._count = 0
         self._scheduled = False
         self._closed = False
@@ -73,12 +87,24 @@ class Batcher:
         """The number of items that no lane has taken yet."""
         return sum(len(queue.jobs) for queue in self._queues.values())
 
+    @property
+    def seconds_done(self) -> float:
+        """Of the calls that run, all lanes together."""
+        now = time.monotonic()
+        return sum(call.done(now) for call in self._running.values())
+
+    def next_place(self) -> int:
+        """A place in the line, behind all that were taken before."""
+        self._count += 1
+        return self._count
+
     async def submit(
         self,
         group: Hashable,
         compute: Compute,
         item: Any,
         *,
+        place: int | None = None,
         largest: int = 1,
         cost: CallCost | None = None,
         told: Told | None = None,
@@ -89,6 +115,7 @@ class Batcher:
             group: items of equal groups may share a call of `compute`.
             compute: takes a list of items, answers a list of the same length.
             item: one of them.
+            place: of its request in the line; the next one where it has none.
             largest: the most items of one call.
             cost: of a call; it learns from every one that succeeds.
             told: called after every batch of the group, with its number of items and its seconds.
@@ -97,9 +124,9 @@ class Batcher:
             raise Internal("The server is stopping.")
         loop = asyncio.get_running_loop()
         queue = self._queues.setdefault(group, _Queue(compute, largest, cost or CallCost(), told))
-        self._count += 1
-        job = _Job(item, loop.create_future(), self._count)
-        queue.jobs.append(job)
+        number = self.next_place()
+        job = _Job(item, loop.create_future(), (number if place is None else place, number))
+        insort(queue.jobs, job, key=_place)
         # The items of one node arrive in one turn of the loop: dispatching after it keeps them together.
         if not self._scheduled:
             self._scheduled = True
@@ -119,14 +146,14 @@ class Batcher:
             for job in queue.jobs:
                 job.answer.cancel()
         self._queues.clear()
-        self._lanes.close()
+        self.lanes.close()
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        while self._lanes.free > 0 and (batch := self._next_batch()):
+        while self.lanes.free > 0 and (batch := self._next_batch()):
             queue, jobs = batch
-            running = self._lanes.run(partial(_timed, queue.compute, [job.item for job in jobs]))
-            self._ends[running] = time.monotonic() + queue.cost.seconds(len(jobs))
+            running = self.lanes.run(partial(_timed, queue.compute, [job.item for job in jobs]))
+            self._running[running] = _Running(time.monotonic(), queue.cost.seconds(len(jobs)))
             running.add_done_callback(partial(self._finish, queue, jobs))
 
     def _next_batch(self) -> tuple[_Queue, list[_Job]] | None:
@@ -134,13 +161,9 @@ class Batcher:
             del self._queues[group]
         if not self._queues:
             return None
-        group, queue = min(self._queues.items(), key=lambda entry: entry[1].jobs[0].number)
-        jobs: list[_Job] = []
+        group, queue = min(self._queues.items(), key=lambda entry: entry[1].jobs[0].place)
         most = self._items_of_a_call(queue)
-        while queue.jobs and len(jobs) < most:
-            job = queue.jobs.popleft()
-            if not job.answer.done():
-                jobs.append(job)
+        jobs, queue.jobs = queue.jobs[:most], queue.jobs[most:]
         if not queue.jobs:
             del self._queues[group]
         return queue, jobs
@@ -149,8 +172,8 @@ class Batcher:
         best = queue.cost.best(queue.largest)
         if best < 2 or not queue.cost.is_known or not queue.cost.side_by_side:
             return best
-        now, lanes = time.monotonic(), self._lanes.count
-        running = sum(max(0.0, end - now) for end in self._ends.values())
+        now, lanes = time.monotonic(), self.lanes.count
+        running = sum(call.seconds - call.done(now) for call in self._running.values())
         others = sum(each.cost.seconds(len(each.jobs)) for each in self._queues.values() if each is not queue)
         # Every lane that takes a part makes a call of its own.
         per_call, per_item = queue.cost.line
@@ -160,7 +183,7 @@ class Batcher:
     def _finish(
         self, queue: _Queue, jobs: list[_Job], done: "asyncio.Future[tuple[Sequence[Any], float]]"
     ) -> None:
-        del self._ends[done]
+        del self._running[done]
         try:
             values, ms = done.result()
         except BaseException as error:
@@ -177,10 +200,13 @@ class Batcher:
         self._dispatch()
 
 
+def _place(job: _Job) -> tuple[int, int]:
+    return job.place
+
+
 def _prune(queue: _Queue) -> bool:
-    """Drop jobs at the head that nobody waits for; whether any job is left."""
-    while queue.jobs and queue.jobs[0].answer.done():
-        queue.jobs.popleft()
+    """Drop the jobs that nobody waits for; whether any is left."""
+    queue.jobs = [job for job in queue.jobs if not job.answer.done()]
     return bool(queue.jobs)
 
 

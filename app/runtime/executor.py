@@ -112,6 +112,7 @@ class Executor:
     async def _begun(
         self, plan: Plan, source: Source, seconds: float | None, progress: Progress
     ) -> AsyncIterator["Execution"]:
+        place = self._pool.next_place()
         seconds = 0.0 if self._stopped else seconds
         clock = asyncio.get_running_loop().time
         deadline = math.inf if seconds is None else clock() + seconds
@@ -123,9 +124,11 @@ class Executor:
             yield execution
             self.observer.ran(execution.run().outcomes)
             return
-        running = _Running(plan, source, info, self, min(LONGEST_HOLD_SECONDS, (deadline - clock()) / 4))
-        progress.run(info.sha256, running.start())
-        execution = Execution(plan, info, progress.nodes)
+        hold = min(LONGEST_HOLD_SECONDS, (deadline - clock()) / 4)
+        running = _Running(plan, source, info, self, hold, place)
+        nodes = running.start()
+        self._outlook.run(progress, info.sha256, nodes)
+        execution = Execution(plan, info, nodes)
         late = None if seconds is None else asyncio.get_running_loop().call_at(deadline, execution.cancel)
         self._executions.add(execution)
         try:
@@ -168,8 +171,9 @@ class Executor:
         """Let the engine of a node load while its items are waited for."""
         self._pool.prepare(node)
 
-    async def compute(self, node: Node, row: Row, source: Source, plan: Plan, work: Work) -> Item:
-        """One item of a node, from the cache, from equal work in flight, or computed; `work` notes which."""
+    async def compute(self, node: Node, row: Row, source: Source, plan: Plan, work: Work, place: int) -> Item:
+        """One item of a node, from the cache, from equal work in flight, or computed; `work` notes which.
+        `place` is its request's in the line."""
         if row.fault is not None:
             return Item(row.key, row.region, fault=row.fault)
         kept = self._cache.get(row.key)
@@ -181,7 +185,7 @@ class Executor:
         async def start() -> Computed:
             nonlocal started_here
             started_here = True
-            return await self._computed(node, row, source, plan)
+            return await self._computed(node, row, source, plan, place)
 
         computed = await self._flights.join(row.key, start)
         # The time belongs to the one that started the work; who joined it spent none.
@@ -192,7 +196,7 @@ class Executor:
             return Item(row.key, row.region, fault=computed.value.fault(), ms=ms, keep=keep)
         return Item(row.key, row.region, computed.value, ms=ms, made_by=computed.made_by, keep=keep)
 
-    async def _computed(self, node: Node, row: Row, source: Source, plan: Plan) -> Computed:
+    async def _computed(self, node: Node, row: Row, source: Source, plan: Plan, place: int) -> Computed:
         refusal = self._pool.refusal(node)
         if refusal is not None:
             # No image is decoded for a model that is not there.
@@ -209,7 +213,7 @@ class Executor:
                 arguments[name] = item.value
             else:
                 arguments[name] = item.region.crop(await source.image())
-        computed = await self._pool.submit(node, arguments)
+        computed = await self._pool.submit(node, arguments, place)
         if isinstance(computed.value, TaskError):
             cause = computed.value.__cause__
             if isinstance(computed.value, Internal) and cause is not None:
@@ -282,7 +286,9 @@ class Execution:
 class _Running:
     """One run of one plan."""
 
-    def __init__(self, plan: Plan, source: Source, info: ImageInfo, executor: Executor, hold: float) -> None:
+    def __init__(
+        self, plan: Plan, source: Source, info: ImageInfo, executor: Executor, hold: float, place: int
+    ) -> None:
         self._plan = plan
         self._source = source
         self._info = info
@@ -290,6 +296,7 @@ class _Running:
         self._tasks: dict[str, asyncio.Task[NodeResult]] = {}
         self._held = plan.held_for_batches()
         self._hold = hold
+        self._place = place
         self._gates: dict[str, asyncio.Task[Any]] = {}
 
     def start(self) -> dict[str, asyncio.Task[NodeResult]]:
@@ -341,7 +348,7 @@ class _Running:
             return NodeResult(fault=fault, warnings=inherited_warnings(inputs))
         rows = rows_of(node, inputs, self._plan, self._info)
         items = await asyncio.gather(
-            *(self._executor.compute(node, row, self._source, self._plan, work) for row in rows)
+            *(self._executor.compute(node, row, self._source, self._plan, work, self._place) for row in rows)
         )
         return NodeResult(tuple(items), warnings=inherited_warnings(inputs))
 

@@ -29,11 +29,25 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _REMEMBERED_COSTS = 64
+# Decoding takes milliseconds: behind the calls of models it would wait for seconds, and models for it.
+IMAGE_LANES = 2
 # What works with a resource waits for disks and databases, and must not keep a lane from computing.
 _RESOURCE_LANES = 4
 
 Preferences = Mapping[str, Sequence[str]]
 """The engines that may serve an operation, by its type: the most preferred first."""
+
+
+class _Lately:
+    """The median of the last times."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_REMEMBERED_COSTS)
+        self.median = 0.0
+
+    def note(self, ms: float) -> None:
+        self._times.append(ms)
+        self.median = round(statistics.median(self._times), 3)
 
 
 def takes_a_lane(operation: Operation) -> bool:
@@ -70,12 +84,14 @@ class Pool:
         self.threads = threads
         self.lanes = Lanes(lanes, "lane", lane_timeout)
         self._batcher = Batcher(self.lanes)
+        self._image_batcher = Batcher(Lanes(IMAGE_LANES, "image", lane_timeout))
         self._resource_batcher = Batcher(Lanes(_RESOURCE_LANES, "resource", lane_timeout))
+        self._batchers = self._batcher, self._image_batcher, self._resource_batcher
         self._engines = Engines(store, memory or MemoryPolicy(), retry_load_after)
         self._preferences = dict(preferences or {})
         self._observer = observer
-        self._costs: dict[tuple[str, str | None], deque[float]] = {}
-        self._medians: dict[tuple[str, str | None], float] = {}
+        self._item_ms: dict[tuple[str, str | None], _Lately] = {}
+        self._call_ms: dict[tuple[str, str | None], _Lately] = {}
         self._call_costs: dict[tuple[str, EngineSpec | None], CallCost] = {}
         self._most_in_memory: dict[str, int] = {}
         self._noting = threading.Lock()
@@ -141,31 +157,56 @@ class Pool:
     @property
     def waiting(self) -> int:
         """The number of items that no lane has taken yet."""
-        return self._batcher.waiting + self._resource_batcher.waiting
+        return sum(each.waiting for each in self._batchers)
+
+    @property
+    def lanes_lost(self) -> int:
+        """How many lanes of any kind hung and were given up."""
+        return sum(each.lanes.lost for each in self._batchers)
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether any lane is left of every kind."""
+        return all(each.lanes.count > 0 for each in self._batchers)
+
+    @property
+    def ms_done(self) -> float:
+        """Of the calls that run on the lanes, all together."""
+        return 1000 * self._batcher.seconds_done
+
+    def next_place(self) -> int:
+        """A place in the line for the items of a request."""
+        return self._batcher.next_place()
 
     def cost_ms(self, operation: Operation, engine: Chosen | None) -> float | None:
-        """The median time of the last items; None before the first."""
-        return self._medians.get((operation.type, engine.name if engine else None))
+        """The median time of the last items, each its share of a call; None before the first."""
+        lately = self._item_ms.get((operation.type, engine.name if engine else None))
+        return lately.median if lately else None
 
     def expected_ms(self, node: Node) -> float:
-        """What an item of a node will take: the median of the last ones, or before the first what its engine
-        declares. What takes no lane takes nothing."""
-        operation = node.operation
-        if not takes_a_lane(operation):
+        """What an item of a node will take of a lane's time: the median of the last ones, or before the first
+        what its engine declares. What takes no lane takes nothing."""
+        return self._expected(node, self._item_ms)
+
+    def expected_call_ms(self, node: Node) -> float:
+        """How long the call of a model will take in which an item of a node is one of several: the same."""
+        return self._expected(node, self._call_ms)
+
+    def _expected(self, node: Node, seen: "Mapping[tuple[str, str | None], _Lately]") -> float:
+        if not takes_a_lane(node.operation) or self.refusal(node) is not None:
             return 0.0
-        if self.refusal(node) is not None:
-            return 0.0
-        known = self.cost_ms(operation, node.engine)
-        if known is not None:
-            return known
+        lately = seen.get((node.operation.type, node.engine.name if node.engine else None))
+        if lately is not None:
+            return lately.median
         return 0.0 if node.engine is None else float(node.engine.spec.cost_ms or 0)
 
-    async def submit(self, node: Node, inputs: Mapping[str, Any]) -> Computed:
+    async def submit(self, node: Node, inputs: Mapping[str, Any], place: int | None = None) -> Computed:
         """Compute one item of a node.
 
         Args:
             node: of a plan.
             inputs: a value for every need of the node's operation.
+            place: of its request in the line; the next one where it has none.
 
         Returns:
             The value, or the TaskError in its place.
@@ -174,7 +215,7 @@ class Pool:
         if node.operation.uses is not None:
             fixed[node.operation.uses.kind] = node.resource
         if node.engine is None:
-            return await self._compute(node, inputs, fixed)
+            return await self._compute(node, inputs, fixed, place)
         if node.engine.instead_of is not None:
             # Later requests are to have what is preferred.
             self._engines.start_loading(node.engine.instead_of)
@@ -184,12 +225,14 @@ class Pool:
                 # Weights that were replaced since the plan was made must not answer under the old key.
                 made_by = self._engines.chosen(spec)
                 same = made_by.fingerprint == node.engine.fingerprint
-                computed = await self._compute(node, inputs, {**fixed, "engine": engine})
+                computed = await self._compute(node, inputs, {**fixed, "engine": engine}, place)
                 return computed._replace(keep=same, made_by=made_by)
         except ModelUnavailable as error:
             return Computed(error, 0.0)
 
-    async def _compute(self, node: Node, inputs: Mapping[str, Any], fixed: Mapping[str, Any]) -> Computed:
+    async def _compute(
+        self, node: Node, inputs: Mapping[str, Any], fixed: Mapping[str, Any], place: int | None
+    ) -> Computed:
         operation = node.operation
         engine = node.engine.name if node.engine else None
         told = partial(self._observer.computed, operation.type, engine)
@@ -213,10 +256,12 @@ class Pool:
             largest = operation.batch if node.engine is None else self._largest_batch(node.engine.spec)
             batcher = self._batcher if operation.uses is None else self._resource_batcher
             cost = self._call_cost(operation, node.engine)
-            computed = await batcher.submit(node.work, compute, inputs, largest=largest, cost=cost, told=told)
-        costs = self._costs.setdefault((operation.type, engine), deque(maxlen=_REMEMBERED_COSTS))
-        costs.append(computed.ms)
-        self._medians[operation.type, engine] = round(statistics.median(costs), 3)
+            computed = await batcher.submit(
+                node.work, compute, inputs, place=place, largest=largest, cost=cost, told=told
+            )
+        kind = operation.type, engine
+        self._item_ms.setdefault(kind, _Lately()).note(computed.ms)
+        self._call_ms.setdefault(kind, _Lately()).note(computed.ms * computed.batch)
         return computed
 
     def calls(self) -> list[tuple[str, EngineSpec, CallCost, int]]:
@@ -246,7 +291,7 @@ class Pool:
         log.warning("%s found no memory for its batch; it takes at most %d items from now on", engine, items)
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run a function on a lane. What it raises is raised here."""
+        """Decode an image, or make one, beside the lanes that compute. What it raises is raised here."""
 
         # What it logs belongs to the request that asked.
         context = contextvars.copy_context()
@@ -257,7 +302,7 @@ class Pool:
             except Exception as error:
                 return [(None, error)]
 
-        answer = (await self._batcher.submit(object(), compute, None)).value
+        answer = (await self._image_batcher.submit(object(), compute, None)).value
         if isinstance(answer, Internal):
             raise answer
         result, error = answer
@@ -267,6 +312,6 @@ class Pool:
         return value
 
     def close(self) -> None:
-        self._batcher.close()
-        self._resource_batcher.close()
+        for batcher in self._batchers:
+            batcher.close()
         self._engines.close()

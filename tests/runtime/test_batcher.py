@@ -201,6 +201,40 @@ def test_items_of_different_groups_are_not_mixed():
     assert record.batches == [[0, 2, 4], [1, 3, 5]]
 
 
+def test_of_a_call_that_runs_no_more_is_done_than_it_is_expected_to_take():
+    async def scenario(batcher: Batcher) -> None:
+        gate = Gate()
+        running = asyncio.create_task(batcher.submit("a", gate, "a", cost=CallCost(((1, 0.02),))))
+        await gate.entered()
+        assert 0 < batcher.seconds_done <= 0.02
+        await asyncio.sleep(0.03)
+        assert batcher.seconds_done == 0.02
+        gate.open()
+        await running
+        assert batcher.seconds_done == 0
+
+    in_loop(scenario)
+
+
+def test_what_a_request_asks_for_later_keeps_its_place_in_the_line():
+    record = Recorder()
+
+    async def scenario(batcher: Batcher) -> None:
+        first, second, third = (batcher.next_place() for _ in range(3))
+        asked = [("crop", second), ("embed", third), ("embed", first), ("crop", first), ("embed", second)]
+        async with held(batcher):
+            tasks = []
+            for group, place in asked:
+                item = f"{group} {place}"
+                tasks.append(asyncio.create_task(batcher.submit(group, record, item, place=place, largest=2)))
+                await asyncio.sleep(0)
+            tasks.append(asyncio.create_task(batcher.submit("crop", record, "crop of nobody")))
+        await asyncio.gather(*tasks)
+
+    in_loop(scenario)
+    assert record.batches == [["embed 1", "embed 2"], ["crop 1", "crop 2"], ["embed 3"], ["crop of nobody"]]
+
+
 @pytest.mark.parametrize(
     ("largest", "order"),
     [

@@ -37,7 +37,7 @@ from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits, sha256_of
 from app.runtime.executor import Executor
 from app.runtime.outcomes import Outcome, Run
-from app.runtime.pool import Pool
+from app.runtime.pool import IMAGE_LANES, Pool
 from app.runtime.source import ImageSource, known_facts
 from tests.images import encoded, noise
 from tests.toys import ToyStore, ToyWeights
@@ -138,6 +138,16 @@ Measure = Callable[[Any], Any]
 
 def area(crop: Crop) -> int:
     return crop.box.area
+
+
+@operation(params=Params, needs=lambda _: {"crop": IMAGE})
+def lane(crop: Sequence[Callable[[], object]], params: Params) -> list[object]:
+    """Do on a lane whatever is asked."""
+    return [each() or "done" for each in crop]
+
+
+LANE = Registry([lane])
+task_of_lane = Task("lane", "lane", {})
 
 
 def measuring(
@@ -258,9 +268,18 @@ class House:
             await asyncio.sleep(0.001)
         raise AssertionError(f"{self.pool.waiting} items wait, not {items}")
 
+    def hold(self, until: Callable[[], object]) -> "asyncio.Task[Any]":
+        """Keep the one lane from anything else."""
+        (node,) = resolve([task_of_lane], LANE, self.pool.choose).nodes.values()
+        return asyncio.create_task(self.pool.submit(node, {"crop": until}))
+
+    def hold_decoding(self, until: Callable[[], object]) -> "asyncio.Future[Any]":
+        """Keep the lanes for images from anything else."""
+        return asyncio.gather(*(self.pool.call(until) for _ in range(IMAGE_LANES)))
+
     async def drained(self) -> None:
         """Wait until the lane has done all that was asked of it before."""
-        await self.pool.call(lambda: None)
+        await self.hold(lambda: None)
 
 
 def in_house(
@@ -464,7 +483,7 @@ def test_the_items_of_a_node_share_a_batch():
         await house.outcomes(task("measure", at=[A, B, C]))
         one, other = await house.decoded(PICTURE), await house.decoded(OTHER_PICTURE)
         gate = threading.Event()
-        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        held = house.hold(lambda: gate.wait(PATIENCE_SECONDS))
         runs = [
             asyncio.create_task(house.analyze(task("measure", at=[(1, 1, 2, 2)]), source=source))
             for source in (one, other)
@@ -1088,7 +1107,7 @@ def test_the_deadline_counts_while_the_picture_waits_to_be_decoded():
     gate = threading.Event()
 
     async def scenario(house: House) -> tuple[bool, Run]:
-        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        held = house.hold_decoding(lambda: gate.wait(PATIENCE_SECONDS))
         hasty = asyncio.create_task(house.analyze(task("measure"), seconds=0.1))
         in_time, _ = await asyncio.wait([hasty], timeout=2)
         gate.set()
@@ -1110,7 +1129,7 @@ def test_a_request_that_goes_away_takes_only_its_own_work_along():
 
     async def scenario(house: House) -> Outcome:
         sources = [await house.decoded(), await house.decoded()]
-        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        held = house.hold(lambda: gate.wait(PATIENCE_SECONDS))
         leaving = asyncio.create_task(house.analyze(task("shared", "a"), task("own", "b"), source=sources[0]))
         await house.waits(2)
         staying = asyncio.create_task(
@@ -1137,7 +1156,7 @@ def test_work_that_all_went_away_from_is_dropped():
 
     async def scenario(house: House) -> None:
         sources = [await house.decoded(), await house.decoded()]
-        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        held = house.hold(lambda: gate.wait(PATIENCE_SECONDS))
         leaving = [
             asyncio.create_task(house.analyze(task("measure"), task("mark", "m", level=n), source=source))
             for n, source in enumerate(sources)
@@ -1159,7 +1178,7 @@ def test_a_request_that_goes_away_while_its_picture_waits_takes_the_decoding_alo
     gate = threading.Event()
 
     async def scenario(house: House) -> ImageInfo | None:
-        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        held = house.hold_decoding(lambda: gate.wait(PATIENCE_SECONDS))
         leaving = asyncio.create_task(house.analyze(task("measure")))
         await house.waits(1)
         leaving.cancel()
@@ -1231,7 +1250,7 @@ def test_a_deadline_before_the_picture_is_decoded_ends_every_task_that_comes():
     gate = threading.Event()
 
     async def scenario(house: House) -> list[Outcome]:
-        held = asyncio.create_task(house.pool.call(lambda: gate.wait(PATIENCE_SECONDS)))
+        held = house.hold_decoding(lambda: gate.wait(PATIENCE_SECONDS))
         async with house.executor.begun(house.plan(task("measure")), house.source(), 0.1) as execution:
             outcomes = [outcome async for outcome in execution.outcomes()]
             assert execution.info is None

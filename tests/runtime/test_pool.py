@@ -17,7 +17,7 @@ from app.core.plan import IMAGE_NODE, Node
 from app.core.weights import Placement
 from app.runtime.batcher import Computed
 from app.runtime.engines import EngineState
-from app.runtime.pool import Pool
+from app.runtime.pool import IMAGE_LANES, Pool
 from tests.toys import ToyStore, ToyWeights
 
 # Only a failing test waits as long as this.
@@ -159,7 +159,8 @@ def test_a_load_holds_up_no_lane():
     async def scenario(pool: Pool) -> None:
         asked = asyncio.create_task(pool.load(spec(load)))
         assert await asyncio.to_thread(load.entered.wait, PATIENCE_SECONDS)
-        assert await pool.call(lambda: "computed") == "computed"
+        assert (await pool.submit(node(measuring()), {"crop": 1})).value == "1 by nobody"
+        assert await pool.call(lambda: "decoded") == "decoded"
         assert not asked.done()
         load.finish.set()
         await asked
@@ -497,12 +498,55 @@ def test_a_call_fails_alone_with_what_is_no_exception(kind):
     in_loop(scenario)
 
 
-def test_calls_run_on_the_lanes():
+def test_models_run_on_lanes_and_images_are_decoded_beside_them():
+    op = measuring(run=lambda items: [threading.current_thread().name for _ in items])
+
     async def scenario(pool: Pool) -> None:
-        names = await asyncio.gather(*(pool.call(lambda: threading.current_thread().name) for _ in range(4)))
-        assert all(name.startswith("lane") for name in names)
+        computed = await asyncio.gather(*(pool.submit(node(op), {"crop": n}) for n in range(4)))
+        called = await asyncio.gather(*(pool.call(lambda: threading.current_thread().name) for _ in range(4)))
+        assert all(each.value.startswith("lane-") for each in computed)
+        assert all(name.startswith("image-") for name in called)
 
     in_loop(scenario, lanes=2)
+
+
+def test_an_image_is_decoded_while_all_lanes_compute():
+    finish, entered = threading.Event(), threading.Event()
+
+    def hold(items: Sequence[int]) -> list[bool]:
+        entered.set()
+        return [finish.wait(PATIENCE_SECONDS) for _ in items]
+
+    async def scenario(pool: Pool) -> None:
+        computed = asyncio.create_task(pool.submit(node(measuring(run=hold)), {"crop": 1}))
+        assert await asyncio.to_thread(entered.wait, PATIENCE_SECONDS)
+        assert await pool.call(lambda: "decoded") == "decoded"
+        assert not computed.done()
+        finish.set()
+        assert (await computed).value is True
+
+    in_loop(scenario)
+
+
+def test_a_lane_of_any_kind_that_is_lost_counts():
+    async def scenario() -> None:
+        pool = Pool(1, ToyStore(), lane_timeout=0.05)
+        finish = threading.Event()
+        try:
+            assert (pool.lanes_lost, pool.has_lanes) == (0, True)
+            for _ in range(8):
+                with pytest.raises(Internal):
+                    await pool.call(finish.wait)
+            assert (pool.lanes_lost, pool.has_lanes, pool.lanes.count) == (8, True, 1)
+            for _ in range(IMAGE_LANES):
+                with pytest.raises(Internal):
+                    await pool.call(finish.wait)
+            assert (pool.has_lanes, pool.lanes.count) == (False, 1)
+        finally:
+            finish.set()
+            pool.close()
+
+    asyncio.run(scenario())
 
 
 def test_what_no_lane_has_taken_is_waiting():
@@ -514,13 +558,13 @@ def test_what_no_lane_has_taken_is_waiting():
 
     async def scenario(pool: Pool) -> None:
         assert pool.waiting == 0
-        held = asyncio.create_task(pool.call(hold))
+        held = asyncio.gather(*(pool.call(hold) for _ in range(IMAGE_LANES)))
         assert await asyncio.to_thread(entered.wait, PATIENCE_SECONDS)
         late = [asyncio.create_task(pool.call(lambda: 1)) for _ in range(3)]
         await asyncio.sleep(0)
         assert pool.waiting == 3
         finish.set()
-        assert await held
+        assert all(await held)
         await asyncio.gather(*late)
         assert pool.waiting == 0
 

@@ -68,15 +68,16 @@ def bench(
     photos = _photos(images)
 
     async def measure() -> "list[Measured]":
-        from app.cli.bench.measuring import measured
+        from app.cli.bench.measuring import light_of, measured
 
         async with connected(server, offline, needs_index=False) as reached:
             catalog = await reached.operations()
             loads = _of_each(catalog) if tasks is None else _as_one(tasks.on_wire(catalog))
+            light = light_of(reached, server)
             found = []
             for name, load in loads.items():
                 _progress(f"{name} ...", as_json)
-                found.append(await measured(reached, name, load, photos, concurrency, seconds))
+                found.append(await measured(reached, name, load, photos, concurrency, seconds, light))
             return found
 
     found = asyncio.run(measure())
@@ -102,15 +103,16 @@ def _photos(paths: Sequence[Path]) -> list[bytes]:
 
 
 def _astronaut() -> bytes:
-    """A photo with a face and a person, which scikit-image ships."""
+    """A photo with a face and a person."""
     import io
 
     import PIL.Image
-    from skimage import data
+
+    from app.api.samples import SAMPLES, sample_image
 
     file = io.BytesIO()
-    pixels = data.astronaut()  # type: ignore[no-untyped-call]
-    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    with PIL.Image.open(io.BytesIO(sample_image(SAMPLES["astronaut"]))) as photo:
+        photo.save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

@@ -1,15 +1,23 @@
 """A load on a server, and what its client sees of it.
 
-The client is one asyncio process, which shares the cores with what it measures on the same machine.
+The client is one asyncio process, which shares the cores with what it measures on the same machine. What must
+not wait for it is asked by a process of its own, the probe.
 """
 
 import asyncio
+import base64
+import json
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 LIGHT_EVERY_SECONDS = 0.1
+
+_PROBE = Path(__file__).with_name("probe.py")
 
 clock = time.perf_counter
 
@@ -68,12 +76,77 @@ async def keep_asking(ask: Ask, concurrency: int, seconds: float, seen: Seen) ->
     seen.seconds += clock() - started
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as it is sent."""
+
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "GET"
+    body: bytes = b""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "path": self.path,
+            "headers": dict(self.headers),
+            "body": base64.b64encode(self.body).decode() or None,
+        }
+
+
+@dataclass(slots=True)
+class Probed:
+    """What a probe saw, once it has ended."""
+
+    ms: list[float] = field(default_factory=list)
+    failed: int = 0
+
+
 @asynccontextmanager
-async def light_beside(ask: Ask, seen: Seen) -> AsyncIterator[None]:
-    """Ask something light meanwhile, at fixed times, one after another.
+async def probing(url: str, requests: Sequence[Prepared], every: float | None) -> AsyncIterator[Probed]:
+    """Ask a server meanwhile from another process, which has nothing else to do.
+
+    Args:
+        url: of the server.
+        requests: asked in turns over one connection.
+        every: seconds from one to the next; None for one after another.
+    """
+    probe = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", _PROBE), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    given = {"url": url, "requests": [each.as_json() for each in requests], "every": every}
+    seen = Probed()
+    try:
+        assert probe.stdin is not None
+        assert probe.stdout is not None
+        probe.stdin.write(json.dumps(given).encode() + b"\n")
+        await probe.stdout.readline()
+        yield seen
+        probe.stdin.close()
+        told, _ = await probe.communicate()
+        found = json.loads(told)
+        seen.ms, seen.failed = found["ms"], found["failed"]
+    finally:
+        if probe.returncode is None:
+            probe.kill()
+            await probe.wait()
+
+
+@asynccontextmanager
+async def light_probed(url: str, requests: Sequence[Prepared], seen: Seen) -> AsyncIterator[None]:
+    """Ask something light meanwhile, at fixed times, one after another, from another process.
 
     The time of one counts from when it was due, also where the one before was not answered then.
     """
+    async with probing(url, requests, LIGHT_EVERY_SECONDS) as probed:
+        yield
+    seen.light_ms += probed.ms
+    seen.light_failed += probed.failed
+
+
+@asynccontextmanager
+async def light_beside(ask: Ask, seen: Seen) -> AsyncIterator[None]:
+    """The same from this process, for a server that is in it."""
 
     async def keep_on() -> None:
         due = clock()

@@ -1,12 +1,14 @@
 """One load measured: a first request, then one at a time, then several at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import count, cycle
 from typing import TYPE_CHECKING, Any
 
 from app.cli.bench.figures import percentiles, rounded
-from app.cli.bench.load import Failed, Seen, clock, keep_asking, light_beside
+from app.cli.bench.load import Failed, Prepared, Seen, clock, keep_asking, light_beside, light_probed
+from app.client.connection import PATIENCE, options
 from app.client.errors import SightgraphError
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from app.client.asynchronous import AsyncSightgraph
 
 Tasks = Sequence[Mapping[str, Any]]
+
+LightBeside = Callable[[Seen], AbstractAsyncContextManager[None]]
+"""Asks something light meanwhile."""
 
 
 @dataclass(slots=True)
@@ -97,16 +102,20 @@ class Load:
                 raise Failed(f"{name}: {result.error_message}")
         return answer
 
-    async def ask_light(self) -> None:
-        """Something that takes no model.
 
-        Raises:
-            Failed: it was not answered.
-        """
+def light_of(server: "AsyncSightgraph", url: str | None) -> LightBeside:
+    """What takes no model, asked of a server at an address, or without one of that in this process."""
+    if url is not None:
+        live = Prepared("/health/live", options(url, None, PATIENCE)["headers"])
+        return lambda seen: light_probed(url, [live], seen)
+
+    async def ask() -> None:
         try:
-            await self._server.ready()
+            await server.ready()
         except SightgraphError as error:
             raise Failed(str(error)) from None
+
+    return lambda seen: light_beside(ask, seen)
 
 
 async def measured(
@@ -116,6 +125,7 @@ async def measured(
     photos: Sequence[bytes],
     concurrency: int,
     seconds: float,
+    light: LightBeside,
 ) -> Measured:
     found = Measured(name)
     load = Load(server, tasks, photos)
@@ -129,6 +139,6 @@ async def measured(
     models = [result.model for result in answer.values()]
     found.engines = list(dict.fromkeys(model.engine for model in models if model and model.engine))
     for at_once, seen in ((1, found.alone), (concurrency, found.together)):
-        async with light_beside(load.ask_light, seen):
+        async with light(seen):
             await keep_asking(load.ask, at_once, seconds, seen)
     return found
