@@ -25,12 +25,14 @@ from app.core.operation import EngineSpec, Operation
 from app.core.registry import Registry, discover
 from app.core.seat import Seat
 from app.core.weights import Store
+from app.engines.device import compute_from_now_on
 from app.engines.random_store import RandomStore
 from app.engines.store import LocalStore, read_pins
 from app.engines.weights import Bundled
 from app.index.collections import Collections
 from app.index.storage import Storage
 from app.rebuilding import RebuildProgress
+from app.runtime.batcher import CallThreads
 from app.runtime.cache import ResultCache
 from app.runtime.decode import DecodeLimits
 from app.runtime.engines import MemoryPolicy
@@ -81,7 +83,7 @@ def build_room(
         memory=MemoryPolicy(settings.memory_budget, settings.idle_unload),
         lane_timeout=settings.lane_timeout,
         observer=observer,
-        threads=settings.threads,
+        threads=CallThreads(settings.threads, settings.threads_alone, compute_from_now_on),
     )
     cache = ResultCache(settings.cache_bytes)
     index = Collections(build_index_storage(settings, seat), registry, pool.choose, settings.request_timeout)

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """On how many threads each of them computes."""
 
+    threads_alone: Annotated[int, Field(ge=1, le=256)] = 1
+    """On how many threads a computation runs while no other one does. A server of one process measures when
+    it starts how many are the fastest."""
+
     cache_bytes: Annotated[int, Field(ge=0)] = 256_000_000
     """The size of the result cache across requests; 0 keeps nothing."""
 

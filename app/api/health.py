@@ -40,7 +40,7 @@ async def ready(room: NamedDependency[Room]) -> Response[bytes]:
     lanes = room.pool.lanes
     body = {
         "status": status,
-        "lanes": {"count": lanes.count, "threads": room.pool.threads, "lost": room.pool.lanes_lost},
+        "lanes": {"count": lanes.count, "threads": room.pool.threads.usual, "lost": room.pool.lanes_lost},
         "operations": {name: each.as_json() for name, each in operations.items()},
     }
     return json_response(body, 200 if status in _TAKES_WORK else 503)

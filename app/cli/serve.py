@@ -76,10 +76,11 @@ def serve(
 
 
 def divided(settings: "Settings") -> "Settings":
-    """With the division of the cores that computes most, where none is set."""
-    if settings.model_fields_set & {"lanes", "threads"}:
+    """With the division of the cores that computes most, and the threads on which one call is answered first,
+    where nothing of it is set."""
+    if settings.model_fields_set & {"lanes", "threads", "threads_alone"}:
         return settings
-    from app.engines.division import best_division, measured_divisions
+    from app.engines.division import best_division, fastest_call, measured_divisions
 
     try:
         rates = measured_divisions(settings.lanes)
@@ -87,10 +88,15 @@ def divided(settings: "Settings") -> "Settings":
         log.warning("how the cores are best divided cannot be measured (%s); lanes have one thread", error)
         return settings
     best = best_division(rates)
+    alone = max(best.threads, fastest_call(rates))
     most = max(rates.values())
     told = ", ".join(f"{each.lanes} x {each.threads}: {rate / most:.2f}" for each, rate in rates.items())
-    log.info("%d lanes of %d threads (lanes x threads: share of the most calls a second; %s)", *best, told)
-    return settings.model_copy(update=best._asdict())
+    log.info(
+        "%d lanes of %d threads, of %d where one computes alone (lanes x threads: share of the most calls a "
+        "second; %s)",
+        *(*best, alone, told),
+    )
+    return settings.model_copy(update={**best._asdict(), "threads_alone": alone})
 
 
 def build_server(

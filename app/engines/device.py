@@ -4,6 +4,7 @@ On a CPU the pool's lanes share the cores: a model computes on its lane's part o
 times slower than float32 on CPUs without AMX.
 """
 
+import sys
 from pathlib import Path
 
 from app.core.weights import Placement, Precision
@@ -16,6 +17,16 @@ def compute_on(threads: int) -> None:
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
+
+
+def compute_from_now_on(threads: int) -> None:
+    """Make what torch computes for the thread that calls this run on so many; other threads are not touched.
+
+    OpenMP and MKL keep the number for each thread. What does not use torch goes on as it is.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def placement(files: Path, device: str, precision: str, threads: int) -> Placement:

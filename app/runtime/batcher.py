@@ -2,9 +2,10 @@
 
 A batch is sent as soon as a lane is free: nothing waits for a window to pass, and what has gathered while
 the lanes were busy goes together, up to the number beyond which a call gains little. Where that would leave
-another lane without work it is divided: all lanes are to finish at about the same time. Requests are served
-in the order in which they came, whatever stage of theirs waits: what was begun first is answered first. When
-a batch fails it is halved until the item that fails stands alone.
+another lane without work it is divided: all lanes are to finish at about the same time, and where there is
+too little to divide a call has the cores of the lanes beside it. Requests are served in the order in which
+they came, whatever stage of theirs waits: what was begun first is answered first. When a batch fails it is
+halved until the item that fails stands alone.
 """
 
 import asyncio
@@ -26,6 +27,21 @@ _NO_MEMORY = "The server has not enough memory for this; send a smaller image, o
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
 Told = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CallThreads:
+    """On how many threads a lane computes.
+
+    Args:
+        usual: while other lanes compute, too.
+        most: while they have nothing to do, as for the one request of a quiet server.
+        use: makes the thread that calls it compute on so many.
+    """
+
+    usual: int = 1
+    most: int = 1
+    use: Callable[[int], None] = lambda threads: None
 
 
 class Computed(NamedTuple):
@@ -50,17 +66,6 @@ class _Job:
     """In the line: the request's, and its own among the request's items."""
 
 
-class _Running(NamedTuple):
-    """A call on a lane: when it began, and the seconds that it is expected to take."""
-
-    began: float
-    seconds: float
-
-    def done(self, now: float) -> float:
-        """The seconds of it that are over."""
-        return min(now - self.began, self.seconds)
-
-
 @dataclass(slots=True)
 class _Queue:
     compute: Compute
@@ -71,13 +76,29 @@ class _Queue:
     """By their place."""
 
 
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A batch on a lane: when it began, the seconds that it is expected to take, and its threads."""
+
+    queue: _Queue
+    jobs: list[_Job]
+    began: float
+    seconds: float
+    threads: int
+
+    def done(self, now: float) -> float:
+        """The seconds of it that are over."""
+        return min(now - self.began, self.seconds)
+
+
 class Batcher:
     """Queues before lanes that compute one batch at a time. Used from the event loop's thread only."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, threads: CallThreads | None = None) -> None:
         self.lanes = lanes
+        self.threads = threads or CallThreads()
         self._queues: dict[Hashable, _Queue] = {}
-        self._running: dict[asyncio.Future[Any], _Running] = {}
+        self._running: set[_Call] = set()
         self._count = 0
         self._scheduled = False
         self._closed = False
@@ -91,7 +112,7 @@ class Batcher:
     def seconds_done(self) -> float:
         """Of the calls that run, all lanes together."""
         now = time.monotonic()
-        return sum(call.done(now) for call in self._running.values())
+        return sum(call.done(now) for call in self._running)
 
     def next_place(self) -> int:
         """A place in the line, behind all that were taken before."""
@@ -150,13 +171,31 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        while self.lanes.free > 0 and (batch := self._next_batch()):
-            queue, jobs = batch
-            running = self.lanes.run(partial(_timed, queue.compute, [job.item for job in jobs]))
-            self._running[running] = _Running(time.monotonic(), queue.cost.seconds(len(jobs)))
-            running.add_done_callback(partial(self._finish, queue, jobs))
+        calls: list[_Call] = []
+        while self.lanes.free > len(calls) and (call := self._next_call()):
+            self._running.add(call)
+            calls.append(call)
+        threads = self._threads(len(calls))
+        for call in calls:
+            call.threads = threads
+            items = [job.item for job in call.jobs]
+            running = self.lanes.run(partial(self._computed, call.queue.compute, items, threads))
+            running.add_done_callback(partial(self._finish, call))
 
-    def _next_batch(self) -> tuple[_Queue, list[_Job]] | None:
+    def _threads(self, calls: int) -> int:
+        """Of calls that begin together: cores that no other call has are theirs."""
+        if not calls:
+            return self.threads.usual
+        others = sum(call.threads for call in self._running) - calls * self.threads.usual
+        free = self.lanes.count * self.threads.usual - others
+        return max(self.threads.usual, min(self.threads.most, free // calls))
+
+    def _computed(self, compute: Compute, items: list[Any], threads: int) -> tuple[Sequence[Any], float]:
+        """On a lane."""
+        self.threads.use(threads)
+        return _timed(compute, items)
+
+    def _next_call(self) -> _Call | None:
         for group in [group for group, queue in self._queues.items() if not _prune(queue)]:
             del self._queues[group]
         if not self._queues:
@@ -166,31 +205,31 @@ class Batcher:
         jobs, queue.jobs = queue.jobs[:most], queue.jobs[most:]
         if not queue.jobs:
             del self._queues[group]
-        return queue, jobs
+        return _Call(queue, jobs, time.monotonic(), queue.cost.seconds(len(jobs)), self.threads.usual)
 
     def _items_of_a_call(self, queue: _Queue) -> int:
         best = queue.cost.best(queue.largest)
         if best < 2 or not queue.cost.is_known or not queue.cost.side_by_side:
             return best
         now, lanes = time.monotonic(), self.lanes.count
-        running = sum(call.seconds - call.done(now) for call in self._running.values())
+        running = sum(call.seconds - call.done(now) for call in self._running)
         others = sum(each.cost.seconds(len(each.jobs)) for each in self._queues.values() if each is not queue)
         # Every lane that takes a part makes a call of its own.
         per_call, per_item = queue.cost.line
         own = per_call * lanes + per_item * len(queue.jobs)
         return min(best, queue.cost.within((running + others + own) / lanes))
 
-    def _finish(
-        self, queue: _Queue, jobs: list[_Job], done: "asyncio.Future[tuple[Sequence[Any], float]]"
-    ) -> None:
-        del self._running[done]
+    def _finish(self, call: _Call, done: "asyncio.Future[tuple[Sequence[Any], float]]") -> None:
+        self._running.discard(call)
+        queue, jobs = call.queue, call.jobs
         try:
             values, ms = done.result()
         except BaseException as error:
             failure = Internal("The compute lane failed; the server's log has the details.")
             failure.__cause__ = error
             values, ms = [failure] * len(jobs), 0.0
-        if not any(isinstance(value, TaskError) for value in values):
+        usual = call.threads == self.threads.usual
+        if usual and not any(isinstance(value, TaskError) for value in values):
             queue.cost.observe(len(jobs), ms / 1000)
         if queue.told is not None:
             queue.told(len(jobs), ms / 1000)

@@ -18,7 +18,7 @@ from app.core.errors import Internal, InvalidParams, ModelUnavailable
 from app.core.operation import Chosen, EngineSpec, Operation, Params
 from app.core.plan import Node
 from app.core.weights import Store
-from app.runtime.batcher import Batcher, Computed, bisected, is_out_of_memory
+from app.runtime.batcher import Batcher, CallThreads, Computed, bisected, is_out_of_memory
 from app.runtime.call_cost import CallCost
 from app.runtime.engines import Engines, MemoryPolicy
 from app.runtime.lanes import Lanes
@@ -66,7 +66,7 @@ class Pool:
         retry_load_after: seconds for which an engine that could not be loaded is not tried again.
         lane_timeout: seconds after which a lane that does not answer is given up and replaced.
         observer: told of every batch.
-        threads: of a lane; the engines are loaded for so many.
+        threads: of a lane; by default one.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Pool:
         retry_load_after: float = 30.0,
         lane_timeout: float = 600.0,
         observer: Observer = SILENT,
-        threads: int = 1,
+        threads: CallThreads | None = None,
     ) -> None:
-        self.threads = threads
         self.lanes = Lanes(lanes, "lane", lane_timeout)
-        self._batcher = Batcher(self.lanes)
+        self._batcher = Batcher(self.lanes, threads)
+        self.threads = self._batcher.threads
         self._image_batcher = Batcher(Lanes(IMAGE_LANES, "image", lane_timeout))
         self._resource_batcher = Batcher(Lanes(_RESOURCE_LANES, "resource", lane_timeout))
         self._batchers = self._batcher, self._image_batcher, self._resource_batcher

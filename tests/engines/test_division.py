@@ -1,12 +1,14 @@
 """How the cores are divided between lanes."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from app.cli.serve import divided
-from app.engines.division import Division, best_division, divisions, measured_divisions
+from app.engines.device import compute_from_now_on
+from app.engines.division import Division, best_division, divisions, fastest_call, measured_divisions
 from app.settings import Settings
 
 
@@ -34,6 +36,41 @@ def test_the_one_with_the_most_calls_is_taken_where_it_is_clearly_better(rates, 
     assert best_division(dict(zip(found, rates, strict=True))) == best
 
 
+@pytest.mark.parametrize(
+    ("rates", "threads"),
+    [
+        pytest.param([120, 180], 2, id="sooner than on one"),
+        pytest.param([100, 180], 1, id="hardly sooner"),
+        pytest.param([300, 300, 400], 4, id="the more the sooner"),
+        pytest.param([200, 420, 400], 2, id="more threads are in each other's way"),
+        pytest.param([0, 0], 1, id="nothing at all"),
+    ],
+)
+def test_one_call_has_the_threads_on_which_it_is_answered_first(rates, threads):
+    found = divisions(2 ** (len(rates) - 1))
+    assert fastest_call(dict(zip(found, rates, strict=True))) == threads
+
+
+def test_what_is_found_is_taken():
+    found = divided(Settings())
+    assert found.lanes * found.threads == Settings().lanes
+    assert found.threads <= found.threads_alone <= Settings().lanes
+
+
+def test_threads_are_those_of_the_thread_that_asks():
+    def on_two() -> int:
+        compute_from_now_on(2)
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(on_two).result() == 2
+        assert torch.get_num_threads() == before
+        assert pool.submit(torch.get_num_threads).result() == 2
+    # What new threads begin with.
+    torch.set_num_threads(before)
+
+
 def test_each_is_measured_and_the_threads_are_as_before():
     before = torch.get_num_threads()
     rates = measured_divisions(2)
@@ -43,7 +80,11 @@ def test_each_is_measured_and_the_threads_are_as_before():
 
 
 def test_what_is_set_is_not_measured(monkeypatch):
-    for name, value in (("SIGHTGRAPH_LANES", "3"), ("SIGHTGRAPH_THREADS", "3")):
+    for name, value in (
+        ("SIGHTGRAPH_LANES", "3"),
+        ("SIGHTGRAPH_THREADS", "3"),
+        ("SIGHTGRAPH_THREADS_ALONE", "3"),
+    ):
         with monkeypatch.context() as environment:
             environment.setenv(name, value)
             settings = Settings()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import Internal, InvalidParams, TaskError
-from app.runtime.batcher import Batcher, Computed, bisected
+from app.runtime.batcher import Batcher, CallThreads, Computed, bisected
 from app.runtime.call_cost import CallCost
 from app.runtime.lanes import Lanes
 
@@ -214,6 +214,61 @@ def test_of_a_call_that_runs_no_more_is_done_than_it_is_expected_to_take():
         assert batcher.seconds_done == 0
 
     in_loop(scenario)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "most", "asked", "threads"),
+    [
+        pytest.param(1, 4, 1, [1], id="one lane has no cores but its own"),
+        pytest.param(4, 4, 1, [4], id="alone"),
+        pytest.param(4, 2, 1, [2], id="alone, and more would gain nothing"),
+        pytest.param(4, 4, 2, [2, 2], id="two share the cores"),
+        pytest.param(4, 4, 3, [1, 1, 1], id="what cannot be shared evenly is not"),
+        pytest.param(4, 4, 6, [1, 1, 1, 1, 1, 1], id="all lanes have work"),
+    ],
+)
+def test_calls_have_the_cores_of_lanes_without_work(lanes, most, asked, threads):
+    used: list[int] = []
+
+    async def scenario() -> None:
+        batcher = Batcher(Lanes(lanes, "lane"), CallThreads(1, most, used.append))
+        try:
+            # They run side by side: whoever comes first waits for the others.
+            together = threading.Barrier(min(lanes, asked))
+
+            def meet(items: Sequence[int]) -> Sequence[int]:
+                if items[0] < lanes:
+                    together.wait(PATIENCE_SECONDS)
+                return items
+
+            await asyncio.gather(*(batcher.submit(n, meet, n) for n in range(asked)))
+        finally:
+            batcher.close()
+
+    asyncio.run(scenario())
+    assert sorted(used[:lanes]) == threads[:lanes]
+
+
+def test_who_comes_while_a_call_has_all_cores_has_one():
+    used: list[int] = []
+    cost = CallCost()
+
+    async def scenario() -> None:
+        batcher = Batcher(Lanes(2, "lane"), CallThreads(1, 2, used.append))
+        try:
+            async with held(batcher):
+                await batcher.submit("late", double, 1, cost=cost)
+            assert used == [2, 1]
+            assert cost.seconds(1) > 0
+            # A call on more threads than usual tells nothing of the others.
+            other = CallCost()
+            await batcher.submit("alone", double, 1, cost=other)
+            assert used == [2, 1, 2]
+            assert other == CallCost()
+        finally:
+            batcher.close()
+
+    asyncio.run(scenario())
 
 
 def test_what_a_request_asks_for_later_keeps_its_place_in_the_line():
