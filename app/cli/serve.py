@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging.config
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_SWITCH_SECONDS = 0.0005
 
 
 @click.command()
@@ -67,9 +64,6 @@ def serve(
 
         serve_by_workers(settings, host, port, workers)
         return
-    # While lanes compute, whoever asks for the interpreter waits for so long: what the event loop answers
-    # asks for it several times.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     # A port that is taken ends the start here, before anything takes time.
     with bound(host, port) as listener:
         build_server(divided(settings), host).run(sockets=[listener])

@@ -7,6 +7,7 @@ runs at the end of the time is answered with what is finished, and what cannot b
 
 import asyncio
 import faulthandler
+import sys
 import time
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ _LAST_ANSWERS_SECONDS = 0.5
 # After the time, what is left for closing the index and the like.
 _CLOSING_SECONDS = 0.8
 _TICK_SECONDS = 0.05
+_SWITCH_SECONDS = 0.0005
 
 
 class StoppingServer(uvicorn.Server):
@@ -41,6 +43,12 @@ class StoppingServer(uvicorn.Server):
         self._within = within
         self._delay = delay
         self._told_at = 0.0
+
+    def run(self, sockets: "list[socket.socket] | None" = None) -> None:
+        # While lanes compute, whoever asks for the interpreter waits for so long: what the event loop answers
+        # asks for it several times.
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self._room.stopping:
