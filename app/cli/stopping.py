@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from app.runtime import garbage
+
 if TYPE_CHECKING:
     import socket
 
@@ -48,6 +50,7 @@ class StoppingServer(uvicorn.Server):
         # While lanes compute, whoever asks for the interpreter waits for so long: what the event loop answers
         # asks for it several times.
         sys.setswitchinterval(_SWITCH_SECONDS)
+        garbage.serve_from_now_on()
         super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -105,10 +105,13 @@ class CallCost:
 
     def best(self, most: int) -> int:
         """The number of items beyond which a call gains little; `most` where that is not known."""
-        per_call, per_item = self.line
-        if not self.is_known or per_item <= 0 or not (self._has_slope or len(self.warm_up) > 1):
+        # Under load the times of calls spread so far that they may seem to gain nothing. Too many at once
+        # cost little, too few much: what either line gives is tried.
+        lines = [self.line] if self._has_slope else []
+        lines += [_line(self.warm_up)] if len(self.warm_up) > 1 else []
+        if not self.is_known or not lines or any(per_item <= 0 for _, per_item in lines):
             return most
-        enough = _ENOUGH / (1 - _ENOUGH) * per_call / per_item
+        enough = max(_ENOUGH / (1 - _ENOUGH) * per_call / per_item for per_call, per_item in lines)
         # Calls with one and with two go on to tell whether more would gain.
         return min(most, max(2, round(enough)))
 

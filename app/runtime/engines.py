@@ -5,7 +5,6 @@ that are not make room for another, the one that was used longest ago first, or 
 """
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from app.core.errors import ModelUnavailable, WrongState
 from app.core.operation import Chosen, EngineSpec
 from app.core.weights import Store
+from app.runtime import garbage
 from app.runtime.call_cost import CallCost, Measured, measured
 from app.runtime.downloads import Downloads
 
@@ -322,7 +322,7 @@ class Engines:
         log.info("engine %s unloaded", slot.spec.name)
         slot.engine = slot.chosen = None
         # Models hold cycles: without this their memory would stay until some later collection.
-        self._loader.submit(gc.collect)
+        self._loader.submit(garbage.collect_unloaded)
 
     def _start_idle_timer(self, slot: _Slot) -> None:
         seconds = self.memory.idle_seconds
@@ -389,6 +389,7 @@ def _loaded_and_warm(spec: EngineSpec, store: Store) -> _Loaded:
         chosen = _as_stored(spec, store)
         engine = spec.load(placement)
         engine.warmup()
+        garbage.freeze_loaded()
         took = measured(engine.warmup, spec.batch, _MEASURING_SECONDS) if spec.batch > 1 else ()
     except Exception:
         raise

@@ -56,7 +56,17 @@ def test_calls_of_several_sizes_give_the_line_a_shape_of_their_own():
         items = 1 + n % 4
         cost.observe(items, 0.02 + 0.3 * items)
     assert cost.line == pytest.approx((0.02, 0.3))
+    # The times of calls under load spread; what the quiet measurement says is tried, too.
+    assert cost.best(64) == CallCost(WARM_UP).best(64) == 38
+
+
+def test_calls_that_gain_more_than_the_warm_up_said_take_more():
+    cost = CallCost(((1, 0.1), (4, 0.4)))
     assert cost.best(64) == 2
+    for n in range(50):
+        items = 1 + n % 4
+        cost.observe(items, 0.3 + 0.1 * items)
+    assert cost.best(64) == 57
 
 
 def test_calls_alone_tell_how_long_but_not_how_many():
