@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv
 ARGS ?=
 
-.PHONY: setup demo serve test check docs pins clean
+.PHONY: setup demo serve test check tests docs pins clean
 
 setup: $(INSTALLED)
 
@@ -41,9 +41,14 @@ check: $(INSTALLED)
 	@scripts/check
 
 test: $(INSTALLED)
-	@scripts/check
-	@# A file stays in one process, whose models load once.
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@# At once: where mypy has nothing cached, it takes one core for a minute and more.
+	@$(MAKE) --no-print-directory --jobs=2 check tests
+
+tests: $(INSTALLED)
+	@# A file stays in one process, whose models load once; tests/conftest.py says which come first. Bytecode
+	@# is kept, whatever the environment says of it: dozens of processes import the same.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 docs: $(INSTALLED)
 	@$(BIN)/python -m scripts.docs

@@ -6,13 +6,14 @@ libraries are told of empty folders before any of them is imported.
 
 import asyncio
 import atexit
+import gc
 import os
 import shutil
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,44 @@ hypothesis_settings.load_profile("tests")
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and so would be all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Files that take long, and the longest of their tests longer: they are first, so that at the end no worker
+# is left alone with one.
+LONG = (
+    "api/test_openapi.py",
+    "index/test_crash.py",
+    "test_benchmark.py",
+    "test_new_operation_cli.py",
+    "test_cli.py",
+    "web/",
+    "test_workers.py",
+    "test_classifiers_end_to_end.py",
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """What is imported and collected stays to the end: Python need not look through it for garbage, again and
+    again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.nodeid.removeprefix("tests/")
+        return next((place for place, each in enumerate(LONG) if path.startswith(each)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

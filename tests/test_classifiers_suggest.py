@@ -96,6 +96,15 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what is refused whatever the images are."""
+    folder = tmp_path_factory.mktemp("few")
+    for number in (60, 61, 160):
+        put(folder, f"{number}.png", face(number))
+    return folder
+
+
 def drawing(shape: int, seed: int) -> PIL.Image.Image:
     """One shape somewhere, before coarse spots, so that no two are near copies."""
     rng = np.random.default_rng(seed)
@@ -288,10 +297,10 @@ class TestRefusals:
         assert result.exit_code == 1
         assert f"No images are in {tmp_path}." in result.stderr
 
-    def test_another_space(self, tmp_path, run, suggest, unlabelled, url):
+    def test_another_space(self, tmp_path, run, suggest, few, url):
         settings = {"embeddings": [HOG], "spaces": ["embed_hog_hsv/0"]}
         trained_on_rows(run, tmp_path, tmp_path / "old.jsonl", settings, *made_up())
-        result = suggest("old", "--folder", unlabelled, "--server", url, at=tmp_path)
+        result = suggest("old", "--folder", few, "--server", url, at=tmp_path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert (
             "vectors of embed_hog_hsv/0, and those of embed_hog_hsv are now of embed_hog_hsv/1"
@@ -299,14 +308,14 @@ class TestRefusals:
         )
         # Of an unknown space are vectors of any, but not of any length.
         trained_on_rows(run, tmp_path, tmp_path / "plain.jsonl", {"embeddings": [HOG]}, *made_up())
-        result = suggest("plain", "--folder", unlabelled, "--server", url, at=tmp_path)
+        result = suggest("plain", "--folder", few, "--server", url, at=tmp_path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert "reads 4 numbers of embed_hog_hsv, and the server's vectors have 2020" in result.stderr
 
-    def test_what_the_server_cannot_embed(self, tmp_path, run, suggest, unlabelled, url):
+    def test_what_the_server_cannot_embed(self, tmp_path, run, suggest, few, url):
         settings = {"embeddings": ["embed_nothing"], "spaces": ["a"]}
         trained_on_rows(run, tmp_path, tmp_path / "x.jsonl", settings, *made_up())
-        result = suggest("x", "--folder", unlabelled, "--server", url, at=tmp_path)
+        result = suggest("x", "--folder", few, "--server", url, at=tmp_path)
         assert result.exit_code == 1
         assert "Error: embed_nothing: Unsupported operation type" in result.stderr
 
@@ -316,7 +325,7 @@ class TestRefusals:
             assert result.exit_code == 1
             assert result.stderr.startswith("Error: No answer from http://127.0.0.1:1")
 
-    def test_records_that_cannot_be_read(self, tmp_path, run, suggest, unlabelled, url):
+    def test_records_that_cannot_be_read(self, tmp_path, run, suggest, few, url):
         file = tmp_path / "rows.jsonl"
         settings = {"embeddings": [HOG], "spaces": [SPACE]}
         for rows in (made_up(60, 2020), made_up(80, 2020)):
@@ -326,11 +335,11 @@ class TestRefusals:
         records = {each.parent.name: each for each in shelf.glob("rows/*/photos.npz")}
         (other,) = records.keys() - {serves}
         records[other].write_bytes(b"damaged")
-        result = suggest("rows", "--folder", unlabelled, "--server", url, at=tmp_path)
+        result = suggest("rows", "--folder", few, "--server", url, at=tmp_path)
         assert result.exit_code == 0, result.output
         assert f"Warning: Version {other} of 'rows' cannot be read" in result.stderr
         records[serves].write_bytes(b"damaged")
-        result = suggest("rows", "--folder", unlabelled, "--server", url, at=tmp_path)
+        result = suggest("rows", "--folder", few, "--server", url, at=tmp_path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert f"Error: Version {serves} of 'rows' cannot be read" in result.stderr
 

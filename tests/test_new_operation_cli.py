@@ -71,7 +71,14 @@ class Environment:
     @property
     def variables(self) -> dict[str, str]:
         path = f"{self._bin}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # Those that this environment has for its own tests take seconds to load.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }
 
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

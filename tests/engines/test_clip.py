@@ -4,8 +4,7 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from app.core.weights import Placement
 from app.engines.clip import CLIP_MODELS, WEIGHTS, ClipEmbedder
 from app.engines.random_weights.clip import write_clip
 from app.engines.strips import LONGEST, middle_of_strip
-from tests.engines.vectors import cosines, digest, odd_images, photos, rows, started_elsewhere
+from tests.engines.vectors import cosines, digest, loaded_digest, odd_images, photos, rows
 from tests.images import astronaut, crop_of, noise
 
 OPENAI = ("ViT-B-32", "openai")
@@ -44,14 +43,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
 @pytest.fixture(scope="module")
 def engines(folders: dict[tuple[str, str], Path]) -> dict[tuple[str, str], ClipEmbedder]:
     return {model: ClipEmbedder(Placement(folder)) for model, folder in folders.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def elsewhere(folders: dict[tuple[str, str], Path]) -> Iterator[Any]:
-    """Begun with the first test, because it takes its time."""
-    with started_elsewhere((ClipEmbedder, folders[OPENAI])) as process:
-        yield process
-        process.kill()
 
 
 @pytest.fixture
@@ -241,8 +232,9 @@ def test_threads_share_an_engine(engines: Any) -> None:
     assert set(answers) == {expected}
 
 
-def test_another_process_gives_the_same_bits(elsewhere: Any, engines: Any) -> None:
-    assert elsewhere.communicate()[0].split() == [digest(engines[OPENAI](photos()))]
+def test_another_process_gives_the_same_bits(elsewhere: Executor, folders: Any, engines: Any) -> None:
+    theirs = elsewhere.submit(loaded_digest, ClipEmbedder, folders[OPENAI])
+    assert theirs.result() == digest(engines[OPENAI](photos()))
 
 
 @pytest.mark.parametrize("model", [OPENAI, SIGLIP])

@@ -1,8 +1,7 @@
 """DINOv2 and DINOv3 against the calls of their model cards, on tiny checkpoints in the hub's format."""
 
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from app.core.artifacts import Crop
 from app.core.weights import Placement
 from app.engines.dino import DINO_V2_MODELS, DINO_V3, DinoTokens, DinoV2, DinoV3
 from app.engines.random_weights.dino import write_dino_v2, write_dino_v3
-from tests.engines.vectors import cosines, digest, odd_images, photos, rows, started_elsewhere
+from tests.engines.vectors import cosines, digest, loaded_digest, odd_images, photos, rows
 from tests.images import astronaut, crop_of
 
 KINDS: dict[str, Any] = {"v2": DinoV2, "v3": DinoV3}
@@ -35,14 +34,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def engines(folders: dict[str, Path]) -> dict[str, Any]:
     return {kind: load(Placement(folders[kind])) for kind, load in KINDS.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def elsewhere(folders: dict[str, Path]) -> Iterator[Any]:
-    """Begun with the first test, because it takes its time."""
-    with started_elsewhere((DinoV2, folders["v2"]), (DinoV3, folders["v3"])) as process:
-        yield process
-        process.kill()
 
 
 def pil(crop: Crop) -> PIL.Image.Image:
@@ -194,9 +185,12 @@ def test_a_tensor_of_another_shape_is_named(kind: str, folders: Any, tmp_path: P
         KINDS[kind](Placement(folder))
 
 
-def test_another_process_gives_the_same_bits(elsewhere: Any, engines: Any) -> None:
-    expected = [digest(engines[kind](photos())) for kind in ("v2", "v3")]
-    assert elsewhere.communicate()[0].split() == expected
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_process_gives_the_same_bits(
+    kind: str, elsewhere: Executor, folders: dict[str, Path], engines: Any
+) -> None:
+    theirs = elsewhere.submit(loaded_digest, KINDS[kind], folders[kind])
+    assert theirs.result() == digest(engines[kind](photos()))
 
 
 def test_specifications() -> None:

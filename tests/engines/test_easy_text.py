@@ -1,10 +1,9 @@
 """The reader of many scripts, on networks with random values, beside EasyOCR's own documented call."""
 
 import hashlib
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -226,20 +225,13 @@ def test_a_file_cut_short_is_refused(files: Path, tmp_path: Path) -> None:
         EASYOCR_READERS[0].load(Placement(tmp_path))
 
 
-def test_another_process_gives_the_same_bits(files: Path, ours: EasyTextReader) -> None:
-    script = """
-import sys
-from pathlib import Path
-from app.core.weights import Placement
-from app.engines.easy_text import EASYOCR_READERS
-from tests.engines.test_easy_text import photo
-from tests.images import crop_of
-print(EASYOCR_READERS[0].load(Placement(Path(sys.argv[1])))([crop_of(photo("chelsea"))]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(files)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == repr(ours([crop_of(photo("chelsea"))]))
+def lines_read(folder: Path) -> Any:
+    return EASYOCR_READERS[0].load(Placement(folder))([crop_of(photo("chelsea"))])
+
+
+def test_another_process_gives_the_same_bits(elsewhere: Executor, files: Path, ours: EasyTextReader) -> None:
+    theirs = elsewhere.submit(lines_read, files)
+    assert theirs.result() == ours([crop_of(photo("chelsea"))])
 
 
 class TestGroups:

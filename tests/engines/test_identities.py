@@ -1,7 +1,6 @@
 """Face embedders against facenet-pytorch's documented call, and against insightface's, step by step."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,10 @@ from tests.engines.vectors import (
     LANDMARKS,
     cosines,
     digest,
+    loaded_digest,
     odd_images,
     photos,
     rows,
-    started_elsewhere,
 )
 from tests.images import astronaut, crop_of, image_of, noise, plain
 
@@ -64,14 +63,6 @@ def facenet(vggface2: Path) -> FaceEmbedder:
 @pytest.fixture(scope="module")
 def arcface(auraface: Path) -> AuraFaceEmbedder:
     return AuraFaceEmbedder(Placement(auraface))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def elsewhere(vggface2: Path, auraface: Path) -> Iterator[Any]:
-    """Begun with the first test, because it takes its time."""
-    with started_elsewhere((FaceEmbedder, vggface2), (AuraFaceEmbedder, auraface)) as process:
-        yield process
-        process.kill()
 
 
 def faces() -> list[Crop]:
@@ -313,7 +304,9 @@ def test_threads_share_an_engine(name: str, request: pytest.FixtureRequest) -> N
 
 
 def test_another_process_gives_the_same_bits(
-    elsewhere: Any, facenet: FaceEmbedder, arcface: AuraFaceEmbedder
+    elsewhere: Executor, vggface2: Path, auraface: Path, facenet: FaceEmbedder, arcface: AuraFaceEmbedder
 ) -> None:
-    expected = [digest(engine(photos())) for engine in (facenet, arcface)]
-    assert elsewhere.communicate()[0].split() == expected
+    loads = ((FaceEmbedder, vggface2), (AuraFaceEmbedder, auraface))
+    theirs = [elsewhere.submit(loaded_digest, engine, folder) for engine, folder in loads]
+    ours = [digest(engine(photos())) for engine in (facenet, arcface)]
+    assert [each.result() for each in theirs] == ours

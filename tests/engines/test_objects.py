@@ -1,10 +1,8 @@
 """Object detectors, on checkpoints with random values, beside the calls that their libraries document."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,25 +95,35 @@ def expected(found: list[tuple[str, float, list[float]]], pixels: Pixels) -> lis
 
 
 class TestTransformers:
-    @pytest.mark.parametrize("photo", PHOTOS)
-    @pytest.mark.parametrize("name", DETRS)
-    def test_it_answers_as_the_model_card_does(
-        self, name: str, photo: str, files: Callable[[str], Path], engine: Callable[[str], Any]
-    ) -> None:
-        import PIL.Image
-        import torch
+    @pytest.fixture(scope="class")
+    @classmethod
+    def documented(cls, files: Callable[[str], Path]) -> Callable[[str], tuple[Any, Any]]:
+        """By name: the image processor and the model of its card."""
         from transformers import (
             AutoImageProcessor,
             DFineForObjectDetection,
             RTDetrV2ForObjectDetection,
         )
 
+        @cache
+        def loaded(name: str) -> tuple[Any, Any]:
+            model_class = DFineForObjectDetection if name == "d-fine-nano" else RTDetrV2ForObjectDetection
+            return AutoImageProcessor.from_pretrained(files(name)), model_class.from_pretrained(files(name))
+
+        return loaded
+
+    @pytest.mark.parametrize("photo", PHOTOS)
+    @pytest.mark.parametrize("name", DETRS)
+    def test_it_answers_as_the_model_card_does(
+        self, name: str, photo: str, documented: Callable[[str], Any], engine: Callable[[str], Any]
+    ) -> None:
+        import PIL.Image
+        import torch
+
         ours = engine(name)
+        image_processor, model = documented(name)
         pixels = photos()[photo]
         image = PIL.Image.fromarray(pixels)
-        image_processor = AutoImageProcessor.from_pretrained(files(name))
-        model_class = DFineForObjectDetection if name == "d-fine-nano" else RTDetrV2ForObjectDetection
-        model = model_class.from_pretrained(files(name))
         inputs = image_processor(images=image, return_tensors="pt")
         with torch.no_grad():
             outputs = model(**inputs)
@@ -177,20 +185,27 @@ class TestTransformers:
 
 
 class TestTorchvision:
-    def documented(self, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
-        """torchvision's weights, and the model that it makes with them."""
+    @pytest.fixture(scope="class")
+    @classmethod
+    def documented(cls, files: Callable[[str], Path]) -> Iterator[Callable[[str], tuple[Any, Any]]]:
+        """By name: torchvision's weights, and the model that it makes with them."""
         import torch
         from torchvision.models import detection
 
-        # Where torchvision looks for the file before it would download it.
-        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(folder.parent))
-        weights = getattr(detection, architecture_of(name).weights).DEFAULT
-        return weights, getattr(detection, architecture_of(name).builder)(weights=weights)
+        @cache
+        def made(name: str) -> tuple[Any, Any]:
+            # Where torchvision looks for the file before it would download it.
+            patch.setattr(torch.hub, "get_dir", lambda: str(files(name).parent))
+            weights = getattr(detection, architecture_of(name).weights).DEFAULT
+            return weights, getattr(detection, architecture_of(name).builder)(weights=weights).eval()
+
+        with pytest.MonkeyPatch.context() as patch:
+            yield made
 
     def test_the_slowest_is_the_network_that_the_documentation_makes(
-        self, files: Callable[[str], Path], engine: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+        self, documented: Callable[[str], Any], engine: Callable[[str], Any]
     ) -> None:
-        _, model = self.documented("faster-rcnn-v2", files("faster-rcnn-v2"), monkeypatch)
+        _, model = documented("faster-rcnn-v2")
         network = engine("faster-rcnn-v2")._network
         assert repr(network) == repr(model)
         theirs = model.state_dict()
@@ -209,16 +224,14 @@ class TestTorchvision:
         self,
         name: str,
         photo: str,
-        files: Callable[[str], Path],
+        documented: Callable[[str], Any],
         engine: Callable[[str], Any],
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         import torch
 
         ours = engine(name)
         pixels = astronaut()[120:144] if photo == "strip" else photos()[photo]
-        weights, model = self.documented(name, files(name), monkeypatch)
-        model.eval()
+        weights, model = documented(name)
         preprocess = weights.transforms()
         batch = [preprocess(torch.from_numpy(pixels.copy()).permute(2, 0, 1))]
         with torch.no_grad():
@@ -435,23 +448,13 @@ def test_warmup(name: str, engine: Callable[[str], Any]) -> None:
     engine(name).warmup()
 
 
+def found_by(name: str, folder: Path) -> Any:
+    return SPECS[name].load(Placement(folder))([crop_of(astronaut())])
+
+
 def test_another_process_gives_the_same_bits(
-    files: Callable[[str], Path], engine: Callable[[str], Any]
+    elsewhere: Executor, files: Callable[[str], Path], engine: Callable[[str], Any]
 ) -> None:
-    script = """
-import sys
-from app.core.weights import Placement
-from app.engines.coco import COCO_LABELS
-from app.engines.objects import OBJECT_DETECTORS
-from pathlib import Path
-from tests.images import astronaut, crop_of
-for name, folder in zip(sys.argv[1::2], sys.argv[2::2]):
-    (spec,) = (spec for spec in OBJECT_DETECTORS if spec.name == name)
-    print(spec.load(Placement(Path(folder)))([crop_of(astronaut())]))
-"""
-    arguments = [argument for name in QUICK for argument in (name, str(files(name)))]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
-    )
-    ours = [repr(engine(name)([crop_of(astronaut())])) for name in QUICK]
-    assert done.stdout.splitlines() == ours
+    theirs = [elsewhere.submit(found_by, name, files(name)) for name in QUICK]
+    ours = [engine(name)([crop_of(astronaut())]) for name in QUICK]
+    assert [each.result() for each in theirs] == ours

@@ -1,8 +1,6 @@
 """What holds for all engines that write text about an image."""
 
-import json
-import subprocess
-import sys
+from concurrent.futures import Executor
 from pathlib import Path
 
 import pytest
@@ -27,30 +25,14 @@ def written(folder: Path) -> list[str]:
     return texts + [text for answerer in answerers for text in answerer.answer(crops, question="who?")]
 
 
-SECOND_PROCESS = """
-import json, sys
-from pathlib import Path
-from tests.engines.test_text_generation import written
-
-print(json.dumps(written(Path(sys.argv[1]))))
-"""
-
-
-def test_another_process_writes_the_same(tmp_path: Path) -> None:
+def test_another_process_writes_the_same(elsewhere: Executor, tmp_path: Path) -> None:
     write_blip(tmp_path / "captioner", "captioner-base", tiny=True)
     write_blip(tmp_path / "answerer", "answerer-base", tiny=True)
     write_smolvlm(tmp_path / "smolvlm", tiny=True)
 
-    done = subprocess.run(
-        [sys.executable, "-c", SECOND_PROCESS, str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-
+    theirs = elsewhere.submit(written, tmp_path)
     texts = written(tmp_path)
-    assert json.loads(done.stdout) == texts
+    assert theirs.result() == texts
     assert len(set(texts)) > 4
 
 

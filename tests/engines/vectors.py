@@ -1,15 +1,7 @@
-"""What the tests of embedding engines share: images, comparisons, and an engine in a process of its own.
-
-    python -m tests.engines.vectors MODULE CLASS FOLDER ...
-
-loads engines from folders and writes the digests of their vectors of `photos()`.
-"""
+"""What the tests of embedding engines share: images and comparisons."""
 
 import hashlib
-import importlib
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +60,6 @@ def digest(answers: Sequence[Any]) -> str:
     return hasher.hexdigest()
 
 
-def started_elsewhere(*engines: tuple[type, Path]) -> "subprocess.Popen[str]":
-    """Begin the same of `photos()` in a process of its own, for engines with their folders."""
-    command = [sys.executable, "-m", "tests.engines.vectors"]
-    for engine, folder in engines:
-        command += [engine.__module__, engine.__name__, str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def main(*arguments: str) -> None:
-    for module, name, folder in zip(arguments[::3], arguments[1::3], arguments[2::3], strict=True):
-        engine = getattr(importlib.import_module(module), name)(Placement(Path(folder)))
-        sys.stdout.write(digest(engine(photos())) + "\n")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def loaded_digest(engine: Callable[[Placement], Any], folder: Path) -> str:
+    """Of an engine's vectors of `photos()`, loaded anew; another process can be asked for it."""
+    return digest(engine(Placement(folder))(photos()))
