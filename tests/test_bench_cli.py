@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import time
 
+import click
 import PIL.Image
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
+from app.cli.bench import load
 from app.cli.bench.load import Failed, Prepared, Seen, keep_asking, light_beside, light_probed, probing
 from tests.images import astronaut
 
@@ -147,8 +150,20 @@ def test_a_probe_asks_in_turns_from_a_process_of_its_own(server_url, room):
 
 
 def test_a_probe_keeps_to_its_times(server_url):
-    ms, failed = probed(server_url, [Prepared("/health/live")], every=1000, seconds=0)
-    assert (len(ms), failed) == (1, 0)
+    started = time.monotonic()
+    ms, failed = probed(server_url, [Prepared("/health/live")], every=0.1, seconds=0.35)
+    assert failed == 0
+    assert 1 <= len(ms) <= (time.monotonic() - started) / 0.1 + 1
+    assert len(probed(server_url, [Prepared("/health/live")], every=1000, seconds=0)[0]) == 1
+
+
+def test_a_probe_that_ends_too_soon_is_told(monkeypatch, tmp_path):
+    for script in ("", "print('begun', flush=True); raise SystemExit(3)"):
+        probe = tmp_path / "probe.py"
+        probe.write_text(script)
+        monkeypatch.setattr(load, "_PROBE", probe)
+        with pytest.raises(click.ClickException, match="beside the load"):
+            probed(CLOSED, [Prepared("/health/live")], every=1)
 
 
 def test_a_probe_outlives_a_server_that_is_gone():

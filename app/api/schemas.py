@@ -311,7 +311,8 @@ class Lanes(BaseModel):
     threads: int
     """On how many threads each of them computes."""
     lost: int
-    """How many hung and were given up; they are replaced until too many are lost."""
+    """How many hung and were given up, also of those that decode or wait for disks and databases; they are
+    replaced until too many are lost."""
 
 
 class ReadyResponse(BaseModel):
@@ -321,7 +322,8 @@ class ReadyResponse(BaseModel):
 
     status: Literal["ready", "loading", "degraded", "failed", "stopping"]
     """`loading` until the models of the start are loaded; `degraded` where a model failed to load or a lane
-    was lost; `failed` where no lane is left; `stopping` once the server was told to stop."""
+    was lost; `failed` where no lane is left that computes or decodes; `stopping` once the server was told to
+    stop."""
     lanes: Lanes
     """What computes."""
     operations: dict[str, OperationReadiness]

@@ -86,8 +86,8 @@ def divided(settings: "Settings") -> "Settings":
     most = max(rates.values())
     told = ", ".join(f"{each.lanes} x {each.threads}: {rate / most:.2f}" for each, rate in rates.items())
     log.info(
-        "%d lanes of %d threads, of %d where one computes alone (lanes x threads: share of the most calls a "
-        "second; %s)",
+        "lanes: %d; threads of each: %d, of one that computes alone: %d (lanes x threads: share of the most "
+        "calls a second; %s)",
         *(*best, alone, told),
     )
     return settings.model_copy(update={**best._asdict(), "threads_alone": alone})

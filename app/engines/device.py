@@ -4,18 +4,23 @@ On a CPU the pool's lanes share the cores: a model computes on its lane's part o
 times slower than float32 on CPUs without AMX.
 """
 
-import sys
 from pathlib import Path
+from typing import Any
 
 from app.core.weights import Placement, Precision
+
+# Once an engine needs it. Among the modules it is there before it can be used, while it is being imported.
+_torch: Any = None
 
 
 def compute_on(threads: int) -> None:
     """Make torch compute on so many threads a call, and OpenCV on the one that calls it."""
+    global _torch
     import cv2
     import torch
 
     torch.set_num_threads(threads)
+    _torch = torch
     cv2.setNumThreads(1)
 
 
@@ -24,9 +29,8 @@ def compute_from_now_on(threads: int) -> None:
 
     OpenMP and MKL keep the number for each thread. What does not use torch goes on as it is.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+    if _torch is not None and _torch.get_num_threads() != threads:
+        _torch.set_num_threads(threads)
 
 
 def placement(files: Path, device: str, precision: str, threads: int) -> Placement:

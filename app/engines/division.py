@@ -15,6 +15,8 @@ from typing import NamedTuple
 # What another division must gain over lanes of one thread each: what else runs on the machine moves the
 # figures, too.
 _GAIN = 1.2
+# Further ones gain a call of one image little, and each lane keeps those that it had once.
+_MOST_THREADS_ALONE = 8
 _ROUNDS = 5
 _ROUND_SECONDS = 0.05
 
@@ -37,21 +39,23 @@ def divisions(cores: int) -> list[Division]:
 
 def best_division(rates: Rates) -> Division:
     """The one with the most calls a second, where that is clearly more than one-thread lanes have."""
-    single = next(each for each in rates if each.threads == 1)
-    best = max(rates, key=lambda each: rates[each])
+    cores = max(each.lanes * each.threads for each in rates)
+    found = [each for each in rates if each.lanes * each.threads == cores]
+    single = next(each for each in found if each.threads == 1)
+    best = max(found, key=lambda each: rates[each])
     return best if rates[best] > _GAIN * rates[single] else single
 
 
 def fastest_call(rates: Rates) -> int:
     """The threads on which a call that is alone takes least, where that is clearly less than on one."""
-    single = next(each for each in rates if each.threads == 1)
-    fastest = max(rates, key=lambda each: rates[each] / each.lanes)
-    gains = rates[fastest] / fastest.lanes > _GAIN * rates[single] / single.lanes
-    return fastest.threads if gains else 1
+    alone = {each.threads: rate for each, rate in rates.items() if each.lanes == 1}
+    fastest = max(alone, key=lambda threads: alone[threads] if threads <= _MOST_THREADS_ALONE else 0.0)
+    return fastest if alone[fastest] > _GAIN * alone[1] else 1
 
 
 def measured_divisions(cores: int) -> Rates:
-    """Measure each with calls like a layer of a vision transformer; about a quarter of a second for each.
+    """Measure each, and calls alone on as many threads, with what is like a layer of a vision transformer;
+    about a quarter of a second for each.
 
     Raises:
         RuntimeError: threads or memory are short.
@@ -59,7 +63,9 @@ def measured_divisions(cores: int) -> Rates:
     import torch
 
     before = torch.get_num_threads()
-    rates: dict[Division, list[float]] = {each: [] for each in divisions(cores)}
+    all_cores = divisions(cores)
+    rates: dict[Division, list[float]] = {each: [] for each in all_cores}
+    rates |= {Division(1, each.threads): [] for each in all_cores if each.threads <= _MOST_THREADS_ALONE}
     try:
         # In turns, so that what else the machine does falls on all of them.
         for _ in range(_ROUNDS):

@@ -48,7 +48,8 @@ class Computed(NamedTuple):
     """One item's result, or the error in its place, and its share of the batch's time.
 
     `keep` is False where the result must not be found again under the key that was planned for it. `made_by`
-    is the engine that made it, and `batch` the number of items that were computed together.
+    is the engine that made it, `batch` the number of items that were computed together, and `lane_ms` what it
+    takes while other lanes compute, too.
     """
 
     value: Any
@@ -56,6 +57,7 @@ class Computed(NamedTuple):
     keep: bool = True
     made_by: Chosen | None = None
     batch: int = 0
+    lane_ms: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +70,7 @@ class _Job:
 
 @dataclass(slots=True)
 class _Queue:
+    group: Hashable
     compute: Compute
     largest: int
     cost: CallCost
@@ -108,11 +111,12 @@ class Batcher:
         """The number of items that no lane has taken yet."""
         return sum(len(queue.jobs) for queue in self._queues.values())
 
-    @property
-    def seconds_done(self) -> float:
-        """Of the calls that run, all lanes together."""
+    def requests_done(self, group: Hashable) -> float:
+        """How many requests' items of a group were done by now in the calls that run: of one that is half
+        done with items of three requests, 1.5."""
         now = time.monotonic()
-        return sum(call.done(now) for call in self._running)
+        calls = (call for call in self._running if call.queue.group == group and call.seconds > 0)
+        return sum(len({job.place[0] for job in call.jobs}) * call.done(now) / call.seconds for call in calls)
 
     def next_place(self) -> int:
         """A place in the line, behind all that were taken before."""
@@ -144,7 +148,7 @@ class Batcher:
         if self._closed:
             raise Internal("The server is stopping.")
         loop = asyncio.get_running_loop()
-        queue = self._queues.setdefault(group, _Queue(compute, largest, cost or CallCost(), told))
+        queue = self._queues.setdefault(group, _Queue(group, compute, largest, cost or CallCost(), told))
         number = self.next_place()
         job = _Job(item, loop.create_future(), (number if place is None else place, number))
         insort(queue.jobs, job, key=_place)
@@ -201,8 +205,13 @@ class Batcher:
         if not self._queues:
             return None
         group, queue = min(self._queues.items(), key=lambda entry: entry[1].jobs[0].place)
-        most = self._items_of_a_call(queue)
-        jobs, queue.jobs = queue.jobs[:most], queue.jobs[most:]
+        most, taken = self._items_of_a_call(queue), 0
+        jobs: list[_Job] = []
+        while taken < len(queue.jobs) and len(jobs) < most:
+            if not queue.jobs[taken].answer.done():
+                jobs.append(queue.jobs[taken])
+            taken += 1
+        del queue.jobs[:taken]
         if not queue.jobs:
             del self._queues[group]
         return _Call(queue, jobs, time.monotonic(), queue.cost.seconds(len(jobs)), self.threads.usual)
@@ -233,9 +242,11 @@ class Batcher:
             queue.cost.observe(len(jobs), ms / 1000)
         if queue.told is not None:
             queue.told(len(jobs), ms / 1000)
+        lane_ms = ms if usual else 1000 * queue.cost.seconds(len(jobs)) or ms
         for job, value in zip(jobs, values, strict=True):
             if not job.answer.done():
-                job.answer.set_result(Computed(value, ms / len(jobs), batch=len(jobs)))
+                share, lane_share = ms / len(jobs), lane_ms / len(jobs)
+                job.answer.set_result(Computed(value, share, batch=len(jobs), lane_ms=lane_share))
         self._dispatch()
 
 
@@ -244,8 +255,9 @@ def _place(job: _Job) -> tuple[int, int]:
 
 
 def _prune(queue: _Queue) -> bool:
-    """Drop the jobs that nobody waits for; whether any is left."""
-    queue.jobs = [job for job in queue.jobs if not job.answer.done()]
+    """Drop jobs at the head that nobody waits for; whether any job is left."""
+    dropped = next((n for n, job in enumerate(queue.jobs) if not job.answer.done()), len(queue.jobs))
+    del queue.jobs[:dropped]
     return bool(queue.jobs)
 
 

@@ -113,7 +113,7 @@ class CallCost:
             return most
         enough = max(_ENOUGH / (1 - _ENOUGH) * per_call / per_item for per_call, per_item in lines)
         # Calls with one and with two go on to tell whether more would gain.
-        return min(most, max(2, round(enough)))
+        return min(most, max(2, round(min(enough, most))))
 
     def within(self, seconds: float) -> int:
         """How many items take about so long, at least one."""

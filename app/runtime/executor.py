@@ -120,6 +120,7 @@ class Executor:
             async with asyncio.timeout(seconds):
                 info = await source.info()
         except TimeoutError:
+            self._outlook.run(progress, "", {})
             execution = Execution(plan, None, {})
             yield execution
             self.observer.ran(execution.run().outcomes)

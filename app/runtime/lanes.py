@@ -58,7 +58,8 @@ class Lanes:
         The future has its result, or what it raised; `LaneLost` where the lane hung. When its callbacks are
         called the lane, or another one in its place, is free.
         """
-        lane = self._idle.pop()
+        # The same few while few are needed: OpenMP keeps threads for each lane that had several.
+        lane = self._idle.pop(min(range(len(self._idle)), key=lambda place: self._idle[place].number))
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         given_up = loop.call_later(self._hung_after, self._give_up, lane, answer)
@@ -104,7 +105,7 @@ class Lanes:
 
     def _new(self) -> "_Lane":
         self._started += 1
-        return _Lane(f"{self._name}-{self._started}")
+        return _Lane(self._name, self._started)
 
     def _free_again(self, lane: "_Lane") -> None:
         if self._closed:
@@ -132,11 +133,12 @@ class Lanes:
 
 
 class _Lane:
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, number: int) -> None:
+        self.name = f"{name}-{number}"
+        self.number = number
         self.is_given_up = False
         self.jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._work, name=self.name, daemon=True)
         self.thread.start()
 
     def end(self) -> None:

@@ -56,8 +56,8 @@ class Outlook:
         self._under_way: set[Progress] = set()
         # How many plans wait for each work: equal work of several requests is done once, and counts once.
         self._waited_for: dict[Work, int] = {}
-        # Of works that are not done how many there are of a kind, and one of its nodes.
-        self._kinds: dict[tuple[str, str | None], tuple[Node, int]] = {}
+        # By the operation, its params and engine: how many works are not done, and a node of one of them.
+        self._kinds: dict[str, tuple[Node, int]] = {}
         self._late = deque([_LATE_AT_FIRST] * _REMEMBERED_PLANS, maxlen=_REMEMBERED_PLANS)
 
     @contextmanager
@@ -96,8 +96,12 @@ class Outlook:
     @property
     def seconds(self) -> float:
         """In which the lanes will have done what is under way, at the times that its stages took lately."""
-        work = sum(count * self._pool.expected_ms(node) for node, count in self._kinds.values())
-        return self._over_lanes(max(0.0, work - self._pool.ms_done))
+        return self._over_lanes(
+            sum(
+                max(0.0, count - self._pool.requests_done(kind)) * self._pool.expected_ms(node)
+                for kind, (node, count) in self._kinds.items()
+            )
+        )
 
     @property
     def late(self) -> float:
@@ -118,10 +122,10 @@ class Outlook:
             Overloaded: it would not.
         """
         new = [node for node in _on_lanes(plan) if node.id not in kept]
-        before = self.late * self.seconds
-        if not new or before == 0.0:
+        if not new or not any(self._pool.expected_ms(node) for node, _ in self._kinds.values()):
             # One that is alone is tried, however long it takes: finished tasks are answered.
             return
+        before = self.late * self.seconds
         own = self.late * self._own(plan, new)
         if before + own <= seconds_left:
             return
@@ -152,12 +156,12 @@ class Outlook:
 
     def _add(self, progress: Progress, node: Node, image: str | int) -> None:
         behind = tuple(sorted(each.work for each in _before(node, progress.plan)))
-        work = (image, node.work, behind, _kind(node))
+        work = (image, behind, node.work)
         progress.left[node.id] = work
         self._waited_for[work] = self._waited_for.get(work, 0) + 1
         if self._waited_for[work] == 1:
-            _, count = self._kinds.get(_kind(node), (node, 0))
-            self._kinds[_kind(node)] = node, count + 1
+            _, count = self._kinds.get(node.work, (node, 0))
+            self._kinds[node.work] = node, count + 1
 
     def _remove(self, progress: Progress, node_id: str) -> None:
         work = progress.left.pop(node_id, None)
@@ -176,17 +180,18 @@ class Outlook:
         self._remove(progress, node_id)
 
     def _learn(self, progress: Progress, nodes: Collection["asyncio.Task[NodeResult]"], _: object) -> None:
-        # What was answered by the cache or by another request's work tells nothing of the queue.
-        if any(node.cancelled() or node.exception() or node.result().ms > 0 for node in nodes):
-            self._late.append((self._clock() - progress.began) / progress.foreseen)
+        late = (self._clock() - progress.began) / progress.foreseen
+        if any(node.cancelled() or node.exception() for node in nodes):
+            # It would have taken longer. Of a client that went away at once that says nothing.
+            if late >= self.late:
+                self._late.append(late)
+        elif all(node.result().ms > 0 for node in nodes):
+            # What was answered by the cache or by another request's work tells nothing of the queue.
+            self._late.append(late)
 
 
 def _on_lanes(plan: Plan) -> list[Node]:
     return [node for node in plan.nodes.values() if takes_a_lane(node.operation)]
-
-
-def _kind(node: Node) -> tuple[str, str | None]:
-    return node.operation.type, node.engine.name if node.engine else None
 
 
 def _before(node: Node, plan: Plan) -> list[Node]:

@@ -29,7 +29,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _REMEMBERED_COSTS = 64
-# Decoding takes milliseconds: behind the calls of models it would wait for seconds, and models for it.
+# Decoding takes milliseconds: behind the calls of models it would wait for seconds, and models for it. It has
+# half of the cores, and no fewer than so many lanes.
 IMAGE_LANES = 2
 # What works with a resource waits for disks and databases, and must not keep a lane from computing.
 _RESOURCE_LANES = 4
@@ -84,7 +85,8 @@ class Pool:
         self.lanes = Lanes(lanes, "lane", lane_timeout)
         self._batcher = Batcher(self.lanes, threads)
         self.threads = self._batcher.threads
-        self._image_batcher = Batcher(Lanes(IMAGE_LANES, "image", lane_timeout))
+        decoding = max(IMAGE_LANES, lanes * self._batcher.threads.usual // 2)
+        self._image_batcher = Batcher(Lanes(decoding, "image", lane_timeout))
         self._resource_batcher = Batcher(Lanes(_RESOURCE_LANES, "resource", lane_timeout))
         self._batchers = self._batcher, self._image_batcher, self._resource_batcher
         self._engines = Engines(store, memory or MemoryPolicy(), retry_load_after)
@@ -166,13 +168,12 @@ class Pool:
 
     @property
     def has_lanes(self) -> bool:
-        """Whether any lane is left of every kind."""
-        return all(each.lanes.count > 0 for each in self._batchers)
+        """Whether any lane is left that computes, and any that decodes."""
+        return self.lanes.count > 0 and self._image_batcher.lanes.count > 0
 
-    @property
-    def ms_done(self) -> float:
-        """Of the calls that run on the lanes, all together."""
-        return 1000 * self._batcher.seconds_done
+    def requests_done(self, work: str) -> float:
+        """How many requests' items of a work the calls that run have done by now."""
+        return self._batcher.requests_done(work)
 
     def next_place(self) -> int:
         """A place in the line for the items of a request."""
@@ -250,7 +251,8 @@ class Pool:
         if operation.inline:
             started = time.perf_counter()
             (value,) = bisected(compute, [inputs])
-            computed = Computed(value, (time.perf_counter() - started) * 1000, batch=1)
+            ms = (time.perf_counter() - started) * 1000
+            computed = Computed(value, ms, batch=1, lane_ms=ms)
             told(1, computed.ms / 1000)
         else:
             largest = operation.batch if node.engine is None else self._largest_batch(node.engine.spec)
@@ -260,8 +262,8 @@ class Pool:
                 node.work, compute, inputs, place=place, largest=largest, cost=cost, told=told
             )
         kind = operation.type, engine
-        self._item_ms.setdefault(kind, _Lately()).note(computed.ms)
-        self._call_ms.setdefault(kind, _Lately()).note(computed.ms * computed.batch)
+        self._item_ms.setdefault(kind, _Lately()).note(computed.lane_ms)
+        self._call_ms.setdefault(kind, _Lately()).note(computed.lane_ms * computed.batch)
         return computed
 
     def calls(self) -> list[tuple[str, EngineSpec, CallCost, int]]:

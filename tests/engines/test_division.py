@@ -1,13 +1,16 @@
 """How the cores are divided between lanes."""
 
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import pytest
 import torch
 
 from app.cli.serve import divided
-from app.engines.device import compute_from_now_on
+from app.engines import device
+from app.engines.device import compute_from_now_on, compute_on
 from app.engines.division import Division, best_division, divisions, fastest_call, measured_divisions
 from app.settings import Settings
 
@@ -33,22 +36,25 @@ def test_every_division_uses_all_cores(cores, lanes):
 )
 def test_the_one_with_the_most_calls_is_taken_where_it_is_clearly_better(rates, best):
     found = divisions(2 ** (len(rates) - 1))
-    assert best_division(dict(zip(found, rates, strict=True))) == best
+    # A call alone on few threads leaves cores idle, and is no division of all.
+    alone = {Division(1, 1): 1000.0}
+    assert best_division(alone | dict(zip(found, rates, strict=True))) == best
 
 
 @pytest.mark.parametrize(
     ("rates", "threads"),
     [
-        pytest.param([120, 180], 2, id="sooner than on one"),
-        pytest.param([100, 180], 1, id="hardly sooner"),
-        pytest.param([300, 300, 400], 4, id="the more the sooner"),
-        pytest.param([200, 420, 400], 2, id="more threads are in each other's way"),
-        pytest.param([0, 0], 1, id="nothing at all"),
+        pytest.param({1: 100, 2: 140}, 2, id="sooner than on one"),
+        pytest.param({1: 100, 2: 110}, 1, id="hardly sooner"),
+        pytest.param({1: 100, 2: 180, 4: 300}, 4, id="the more the sooner"),
+        pytest.param({1: 100, 2: 190, 4: 150}, 2, id="more threads are in each other's way"),
+        pytest.param({1: 100, 8: 400, 16: 600}, 8, id="of very many each lane would keep its own"),
+        pytest.param({1: 0, 2: 0}, 1, id="nothing at all"),
     ],
 )
-def test_one_call_has_the_threads_on_which_it_is_answered_first(rates, threads):
-    found = divisions(2 ** (len(rates) - 1))
-    assert fastest_call(dict(zip(found, rates, strict=True))) == threads
+def test_one_call_has_the_threads_on_which_it_takes_least(rates, threads):
+    together = {Division(max(rates), 1): 1000.0}
+    assert fastest_call({Division(1, each): rate for each, rate in rates.items()} | together) == threads
 
 
 def test_what_is_found_is_taken():
@@ -63,18 +69,27 @@ def test_threads_are_those_of_the_thread_that_asks():
         return torch.get_num_threads()
 
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(on_two).result() == 2
-        assert torch.get_num_threads() == before
-        assert pool.submit(torch.get_num_threads).result() == 2
-    # What new threads begin with.
-    torch.set_num_threads(before)
+    try:
+        compute_on(1)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(on_two).result() == 2
+            assert torch.get_num_threads() == 1
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        # Also what new threads begin with.
+        torch.set_num_threads(before)
+
+
+def test_a_lane_computes_while_another_thread_imports_torch(monkeypatch):
+    monkeypatch.setattr(device, "_torch", None)
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    compute_from_now_on(2)
 
 
 def test_each_is_measured_and_the_threads_are_as_before():
     before = torch.get_num_threads()
     rates = measured_divisions(2)
-    assert list(rates) == [Division(1, 2), Division(2, 1)]
+    assert list(rates) == [Division(1, 2), Division(2, 1), Division(1, 1)]
     assert all(rate > 0 for rate in rates.values())
     assert torch.get_num_threads() == before
 

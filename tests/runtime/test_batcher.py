@@ -201,17 +201,28 @@ def test_items_of_different_groups_are_not_mixed():
     assert record.batches == [[0, 2, 4], [1, 3, 5]]
 
 
-def test_of_a_call_that_runs_no_more_is_done_than_it_is_expected_to_take():
+def test_what_is_done_of_a_call_that_runs_counts_for_each_of_its_requests():
     async def scenario(batcher: Batcher) -> None:
         gate = Gate()
-        running = asyncio.create_task(batcher.submit("a", gate, "a", cost=CallCost(((1, 0.02),))))
+        places = [batcher.next_place() for _ in range(2)]
+        async with held(batcher):
+            # Three items of two requests, in one call.
+            running = [
+                asyncio.create_task(
+                    batcher.submit("a", gate, n, place=places[n % 2], largest=8, cost=CallCost(((3, 0.02),)))
+                )
+                for n in range(3)
+            ]
+            await asyncio.sleep(0)
         await gate.entered()
-        assert 0 < batcher.seconds_done <= 0.02
+        assert 0 < batcher.requests_done("a") <= 2
         await asyncio.sleep(0.03)
-        assert batcher.seconds_done == 0.02
+        # No more is done than the call is expected to take.
+        assert batcher.requests_done("a") == 2
+        assert batcher.requests_done("b") == 0
         gate.open()
-        await running
-        assert batcher.seconds_done == 0
+        await asyncio.gather(*running)
+        assert batcher.requests_done("a") == 0
 
     in_loop(scenario)
 
@@ -261,10 +272,11 @@ def test_who_comes_while_a_call_has_all_cores_has_one():
             assert used == [2, 1]
             assert cost.seconds(1) > 0
             # A call on more threads than usual tells nothing of the others.
-            other = CallCost()
-            await batcher.submit("alone", double, 1, cost=other)
+            other = CallCost(((1, 50.0),))
+            alone = await batcher.submit("alone", double, 1, cost=other)
             assert used == [2, 1, 2]
-            assert other == CallCost()
+            assert other == CallCost(((1, 50.0),))
+            assert alone.ms < 50_000 == alone.lane_ms
         finally:
             batcher.close()
 

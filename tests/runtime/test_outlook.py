@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +54,24 @@ def heavy(crop: Sequence[Crop], params: Choice, engine: Any) -> list[str]:
     return ["done" for _ in crop]
 
 
+class Timed(Toy):
+    """Known to take some milliseconds, though it declares seconds."""
+
+    def warmup(self, items: int = 1) -> None:
+        time.sleep(0.002)
+
+
+@operation(
+    params=Choice,
+    needs=of_the_image,
+    engine=replace(slow("timed", 10_000), batch=2, load=lambda placement: Timed()),
+)
+def timed(crop: Sequence[Crop], params: Choice, engine: Any) -> list[str]:
+    """Take longer than it was measured to take, until the gate opens."""
+    gate.wait(30)
+    return ["done" for _ in crop]
+
+
 def of_the_heavy(params: Choice) -> Needs:
     return {"text": Ref(heavy, Choice(number=-1))}
 
@@ -68,7 +88,7 @@ def light(crop: Sequence[Crop], params: Choice) -> list[str]:
     return ["done" for _ in crop]
 
 
-REGISTRY = Registry([heavy, heavier, light])
+REGISTRY = Registry([heavy, heavier, light, timed])
 
 
 class Server:
@@ -239,6 +259,22 @@ async def answer(node: NodeResult) -> NodeResult:
     return node
 
 
+def test_what_one_call_has_done_is_no_others_work():
+    async def scenario(server: Server) -> None:
+        for number in range(3):
+            await server.begin("timed", number=number)
+        for _ in range(1000):
+            if server.executor.seconds_under_way < 30:
+                break
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        # It was to take some milliseconds and goes on: of its own ten seconds nothing is left, and all of the
+        # others'.
+        assert server.executor.seconds_under_way == 20
+
+    in_loop(scenario)
+
+
 def test_what_is_foreseen_learns_from_how_long_plans_took():
     async def scenario() -> None:
         pool, clock = Pool(1, ToyStore()), Clock()
@@ -258,6 +294,16 @@ def test_what_is_foreseen_learns_from_how_long_plans_took():
                     await asyncio.sleep(0)
                     clock.now += 1000
 
+        async def leave(seconds: float, times: int) -> None:
+            for _ in range(times):
+                with outlook.under_way(plan) as progress:
+                    node = asyncio.create_task(answer(answered(1.0)))
+                    outlook.run(progress, "0", {node_id: node})
+                    clock.now += seconds
+                    node.cancel()
+                    await asyncio.wait([node])
+                    await asyncio.sleep(0)
+
         try:
             assert outlook.late == 1.25
             await run(20)
@@ -272,6 +318,11 @@ def test_what_is_foreseen_learns_from_how_long_plans_took():
             assert outlook.late == 4.0
             await run(8, times=32)
             assert outlook.late == 0.8
+            # Nor what a client did not wait for; what was cut off by its deadline would have taken longer.
+            await leave(1, times=32)
+            assert outlook.late == 0.8
+            await leave(30, times=2)
+            assert outlook.late == 3.0
             await run(1, times=32)
             assert outlook.late == 0.5
         finally:

@@ -7,6 +7,7 @@ not wait for it is asked by a process of its own, the probe.
 import asyncio
 import base64
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,6 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import certifi
+import click
 
 LIGHT_EVERY_SECONDS = 0.1
 
@@ -104,26 +108,38 @@ class Probed:
 
 @asynccontextmanager
 async def probing(url: str, requests: Sequence[Prepared], every: float | None) -> AsyncIterator[Probed]:
-    """Ask a server meanwhile from another process, which has nothing else to do.
+    """Ask a server meanwhile from another process, which has nothing else to do. It goes there directly, and
+    trusts whom httpx trusts.
 
     Args:
         url: of the server.
         requests: asked in turns over one connection.
         every: seconds from one to the next; None for one after another.
+
+    Raises:
+        ClickException: the other process ended too soon.
     """
     probe = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", _PROBE), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    given = {"url": url, "requests": [each.as_json() for each in requests], "every": every}
+    given = {
+        "url": url,
+        "requests": [each.as_json() for each in requests],
+        "every": every,
+        "certificates": os.environ.get("SSL_CERT_FILE") or certifi.where(),
+    }
     seen = Probed()
     try:
         assert probe.stdin is not None
         assert probe.stdout is not None
         probe.stdin.write(json.dumps(given).encode() + b"\n")
-        await probe.stdout.readline()
+        if not await probe.stdout.readline():
+            raise click.ClickException("the process that asks beside the load does not start")
         yield seen
         probe.stdin.close()
         told, _ = await probe.communicate()
+        if probe.returncode:
+            raise click.ClickException(f"the process that asks beside the load ended with {probe.returncode}")
         found = json.loads(told)
         seen.ms, seen.failed = found["ms"], found["failed"]
     finally:

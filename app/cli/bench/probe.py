@@ -7,6 +7,7 @@ Args, as one line of JSON on standard input:
     url: of the server.
     requests: each with `method`, `path`, `headers`, and `body` in base64 or null; asked in turns.
     every: seconds from one to the next; null for one after another.
+    certificates: a file with those that are trusted.
 
 Asking begins at once, which a line on standard output tells, and lasts until standard input ends. Then comes
 a line of JSON: `ms`, each counted from when the request was due, and `failed`.
@@ -15,6 +16,7 @@ a line of JSON: `ms`, each counted from when the request was due, and `failed`.
 import base64
 import http.client
 import json
+import signal
 import ssl
 import sys
 import threading
@@ -29,13 +31,13 @@ _PATIENCE_SECONDS = 1200.0
 class Connection:
     """To one server; made anew after a failure."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, certificates: str) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         self._path = parts.path.rstrip("/")
         self._http = (
             http.client.HTTPSConnection(
-                host, port, timeout=_PATIENCE_SECONDS, context=ssl.create_default_context()
+                host, port, timeout=_PATIENCE_SECONDS, context=ssl.create_default_context(cafile=certificates)
             )
             if parts.scheme == "https"
             else http.client.HTTPConnection(host, port, timeout=_PATIENCE_SECONDS)
@@ -55,13 +57,15 @@ class Connection:
 
 
 def main() -> None:
+    # Ctrl-C ends who started it, and with that standard input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = json.loads(sys.stdin.readline())
     requests = [
         {**each, "body": base64.b64decode(each["body"]) if each["body"] else None}
         for each in given["requests"]
     ]
     every = given["every"]
-    connection = Connection(given["url"])
+    connection = Connection(given["url"], given["certificates"])
     ended = threading.Event()
     threading.Thread(target=_set_at_the_end, args=(ended,), daemon=True).start()
     ms: list[float] = []
