@@ -14,6 +14,8 @@ from typing import NamedTuple
 # What another division must gain over lanes of one thread each: what else runs on the machine moves the
 # figures, too.
 _GAIN = 1.2
+# What more threads must gain a call that is alone: cores that stand idle cost nothing.
+_GAIN_ALONE = 1.05
 # Further ones gain a call of one image little, and each lane keeps those that it had once.
 _MOST_THREADS_ALONE = 8
 _ROUNDS = 5
@@ -46,10 +48,10 @@ def best_division(rates: Rates) -> Division:
 
 
 def fastest_call(rates: Rates) -> int:
-    """The threads on which a call that is alone takes least, where that is clearly less than on one."""
+    """The threads on which a call that is alone takes least, where that is less than on one."""
     alone = {each.threads: rate for each, rate in rates.items() if each.lanes == 1}
     fastest = max(alone, key=lambda threads: alone[threads] if threads <= _MOST_THREADS_ALONE else 0.0)
-    return fastest if alone[fastest] > _GAIN * alone[1] else 1
+    return fastest if alone[fastest] > _GAIN_ALONE * alone[1] else 1
 
 
 def measured_divisions(cores: int) -> Rates:
