@@ -74,11 +74,11 @@ def divided(settings: "Settings") -> "Settings":
     where nothing of it is set."""
     if settings.model_fields_set & {"lanes", "threads", "threads_alone"}:
         return settings
-    from app.engines.division import best_division, fastest_call, measured_divisions
+    from app.engines.division import best_division, elsewhere_measured, fastest_call
 
     try:
-        rates = measured_divisions(settings.lanes)
-    except (RuntimeError, MemoryError) as error:
+        rates = elsewhere_measured(settings.lanes)
+    except RuntimeError as error:
         log.warning("how the cores are best divided cannot be measured (%s); lanes have one thread", error)
         return settings
     best = best_division(rates)

@@ -4,6 +4,7 @@ On a CPU the pool's lanes share the cores: a model computes on its lane's part o
 times slower than float32 on CPUs without AMX.
 """
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from app.core.weights import Placement, Precision
 
 # Once an engine needs it. Among the modules it is there before it can be used, while it is being imported.
 _torch: Any = None
+_told = threading.local()
 
 
 def compute_on(threads: int) -> None:
@@ -29,8 +31,10 @@ def compute_from_now_on(threads: int) -> None:
 
     OpenMP and MKL keep the number for each thread. What does not use torch goes on as it is.
     """
-    if _torch is not None and _torch.get_num_threads() != threads:
+    # Not what torch says that it is: of a thread that was never told, the libraries under it know nothing.
+    if _torch is not None and getattr(_told, "threads", None) != threads:
         _torch.set_num_threads(threads)
+        _told.threads = threads
 
 
 def placement(files: Path, device: str, precision: str, threads: int) -> Placement:

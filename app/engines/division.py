@@ -5,10 +5,12 @@ threads. Where cores share what they compute with, as two threads of one core do
 slow, the best is elsewhere; and a container may allow less than the cores that it shows.
 """
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 # What another division must gain over lanes of one thread each: what else runs on the machine moves the
@@ -20,6 +22,8 @@ _GAIN_ALONE = 1.05
 _MOST_THREADS_ALONE = 8
 _ROUNDS = 5
 _ROUND_SECONDS = 0.05
+# A process that imports torch on a busy machine.
+_PATIENCE_SECONDS = 60.0
 
 
 class Division(NamedTuple):
@@ -52,6 +56,36 @@ def fastest_call(rates: Rates) -> int:
     alone = {each.threads: rate for each, rate in rates.items() if each.lanes == 1}
     fastest = max(alone, key=lambda threads: alone[threads] if threads <= _MOST_THREADS_ALONE else 0.0)
     return fastest if alone[fastest] > _GAIN_ALONE * alone[1] else 1
+
+
+def elsewhere_measured(cores: int) -> Rates:
+    """The same as `measured_divisions`, in a process of its own: threads that OpenMP had once change how it
+    waits for those that it has later.
+
+    Raises:
+        RuntimeError: threads, memory or processes are short, or it takes too long.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    receiving, sending = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_send_rates, args=(cores, sending), daemon=True)
+    try:
+        process.start()
+        sending.close()
+        if not receiving.poll(_PATIENCE_SECONDS):
+            raise RuntimeError(f"it takes more than {_PATIENCE_SECONDS:g} s")
+        rates: Rates = receiving.recv()
+    except (EOFError, OSError) as error:
+        raise RuntimeError("the process that measures ended too soon") from error
+    finally:
+        receiving.close()
+        if process.pid is not None:
+            process.kill()
+            process.join()
+    return rates
+
+
+def _send_rates(cores: int, to: Connection) -> None:
+    to.send(measured_divisions(cores))
 
 
 def measured_divisions(cores: int) -> Rates:

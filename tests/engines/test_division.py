@@ -1,7 +1,9 @@
 """How the cores are divided between lanes."""
 
 import logging
+import multiprocessing
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from app.cli.serve import divided
-from app.engines import device
+from app.engines import device, division
 from app.engines.device import compute_from_now_on, compute_on
 from app.engines.division import Division, best_division, divisions, fastest_call, measured_divisions
 from app.settings import Settings
@@ -106,14 +108,24 @@ def test_what_is_set_is_not_measured(monkeypatch):
             assert divided(settings) is settings
 
 
-@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError("no memory")])
-def test_a_server_starts_where_nothing_can_be_measured(monkeypatch, caplog, error):
-    def fail(*_):
-        raise error
+def ends(cores, to):
+    """In place of what measures."""
+    raise SystemExit(3)
 
-    monkeypatch.setattr(torch.nn.functional, "gelu", fail)
+
+def hangs(cores, to):
+    """In place of what measures."""
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("fails", [ends, hangs])
+def test_a_server_starts_where_nothing_can_be_measured(monkeypatch, caplog, fails):
+    monkeypatch.setattr(division, "_send_rates", fails)
+    if fails is hangs:
+        monkeypatch.setattr(division, "_PATIENCE_SECONDS", 0.01)
     settings = Settings()
     caplog.set_level(logging.WARNING)
     assert divided(settings) is settings
-    assert settings.threads == 1
+    assert settings.threads == settings.threads_alone == 1
     assert "cannot be measured" in caplog.text
+    assert not multiprocessing.active_children()
