@@ -123,9 +123,9 @@ def test_a_server_starts_where_nothing_can_be_measured(monkeypatch, caplog, fail
     monkeypatch.setattr(division, "_send_rates", fails)
     if fails is hangs:
         monkeypatch.setattr(division, "_PATIENCE_SECONDS", 0.01)
-    settings = Settings()
+    settings, others = Settings(), multiprocessing.active_children()
     caplog.set_level(logging.WARNING)
     assert divided(settings) is settings
     assert settings.threads == settings.threads_alone == 1
     assert "cannot be measured" in caplog.text
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= set(others)
