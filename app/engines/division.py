@@ -16,8 +16,9 @@ from typing import NamedTuple
 # What another division must gain over lanes of one thread each: what else runs on the machine moves the
 # figures, too.
 _GAIN = 1.2
-# What more threads must gain a call that is alone: cores that stand idle cost nothing.
-_GAIN_ALONE = 1.05
+# A call that is alone has more threads unless they are clearly slower: a whole model gains more of them than the
+# one layer that is measured, and cores that stand idle cost nothing.
+_CLEARLY_SLOWER = 0.9
 # Further ones gain a call of one image little, and each lane keeps those that it had once.
 _MOST_THREADS_ALONE = 8
 _ROUNDS = 5
@@ -52,10 +53,10 @@ def best_division(rates: Rates) -> Division:
 
 
 def fastest_call(rates: Rates) -> int:
-    """The threads on which a call that is alone takes least, where that is less than on one."""
+    """The threads on which a call that is alone takes least; one where more are clearly slower."""
     alone = {each.threads: rate for each, rate in rates.items() if each.lanes == 1}
-    fastest = max(alone, key=lambda threads: alone[threads] if threads <= _MOST_THREADS_ALONE else 0.0)
-    return fastest if alone[fastest] > _GAIN_ALONE * alone[1] else 1
+    alone[1] *= _CLEARLY_SLOWER
+    return max(alone, key=lambda threads: alone[threads] if threads <= _MOST_THREADS_ALONE else -1.0)
 
 
 def elsewhere_measured(cores: int) -> Rates:
