@@ -56,6 +56,9 @@ class Measuring:
                 if self._scenario.bound
                 else None
             )
+            if forwards is not None:
+                # Its models are loaded then: a server measures the machine when it starts.
+                forwards.measure(0)
             ours = running_here.enter_context(serving_ours(environment, log))
             plain = running_here.enter_context(serving_plain(self._scenario, environment, log))
             servers = [ours, plain, *([Server(against, against)] if against else [])]
@@ -68,8 +71,6 @@ class Measuring:
                 await client.warm_up(WARM_UP)
             except Failed as error:
                 raise click.ClickException(f"{client.server.name}: {error}") from None
-        if forwards is not None:
-            forwards.measure(0)
         found: dict[str, Any] = {"about": self._scenario.about}
         found["servers"] = {server.name: {"load": {}} for server in servers}
         bare: Times = {"one_thread": [], "all_threads": []}

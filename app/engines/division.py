@@ -16,8 +16,8 @@ from typing import NamedTuple
 # What another division must gain over lanes of one thread each: what else runs on the machine moves the
 # figures, too.
 _GAIN = 1.2
-# A call that is alone has more threads unless they are clearly slower: a whole model gains more of them than the
-# one layer that is measured, and cores that stand idle cost nothing.
+# A call that is alone has more threads unless they are clearly slower: a whole model gains more of them than
+# the one layer that is measured, and cores that stand idle cost nothing.
 _CLEARLY_SLOWER = 0.9
 # Further ones gain a call of one image little, and each lane keeps those that it had once.
 _MOST_THREADS_ALONE = 8
