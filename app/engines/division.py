@@ -17,8 +17,9 @@ from typing import NamedTuple
 # figures, too.
 _GAIN = 1.2
 # A call that is alone has more threads unless they are clearly slower: a whole model gains more of them than
-# the one layer that is measured, and cores that stand idle cost nothing.
-_CLEARLY_SLOWER = 0.9
+# the one layer that is measured, what else runs meanwhile slows them most, and cores that stand idle cost
+# nothing.
+_CLEARLY_SLOWER = 0.75
 # Further ones gain a call of one image little, and each lane keeps those that it had once.
 _MOST_THREADS_ALONE = 8
 _ROUNDS = 5

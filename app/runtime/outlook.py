@@ -53,7 +53,6 @@ class Outlook:
     def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
-        self._under_way: set[Progress] = set()
         # How many plans wait for each work: equal work of several requests is done once, and counts once.
         self._waited_for: dict[Work, int] = {}
         # By the operation, its params and engine: how many works are not done, and a node of one of them.
@@ -65,13 +64,11 @@ class Outlook:
         """Counts a plan from now on; `run` tells what is known later."""
         nodes = _on_lanes(plan)
         progress = Progress(plan, self._clock(), self.seconds + self._own(plan, nodes))
-        self._under_way.add(progress)
         for node in nodes:
             self._add(progress, node, id(progress))
         try:
             yield progress
         finally:
-            self._under_way.discard(progress)
             for node_id in list(progress.left):
                 self._remove(progress, node_id)
 
@@ -90,8 +87,8 @@ class Outlook:
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything is under way."""
-        return bool(self._under_way)
+        """Whether anything is under way on the lanes."""
+        return bool(self._kinds)
 
     @property
     def seconds(self) -> float:

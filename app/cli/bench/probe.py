@@ -7,7 +7,7 @@ Args, as one line of JSON on standard input:
     url: of the server.
     requests: each with `method`, `path`, `headers`, and `body` in base64 or null; asked in turns.
     every: seconds from one to the next; null for one after another.
-    certificates: a file with those that are trusted.
+    certificates: those that are trusted, as PEM; of a URL without TLS none.
 
 Asking begins at once, which a line on standard output tells, and lasts until standard input ends. Then comes
 a line of JSON: `ms`, each counted from when the request was due, and `failed`.
@@ -37,7 +37,7 @@ class Connection:
         self._path = parts.path.rstrip("/")
         self._http = (
             http.client.HTTPSConnection(
-                host, port, timeout=_PATIENCE_SECONDS, context=ssl.create_default_context(cafile=certificates)
+                host, port, timeout=_PATIENCE_SECONDS, context=ssl.create_default_context(cadata=certificates)
             )
             if parts.scheme == "https"
             else http.client.HTTPConnection(host, port, timeout=_PATIENCE_SECONDS)
