@@ -80,6 +80,9 @@ def pasted(canvas: Pixels, image: Pixels, x: int, y: int) -> Pixels:
 
 
 def encoded(pixels: Pixels, format_: str = "PNG", **options: Any) -> bytes:
+    if format_ == "PNG":
+        # Thrice as fast as the default, and as lossless.
+        options.setdefault("compress_level", 1)
     file = io.BytesIO()
     PIL.Image.fromarray(pixels).save(file, format_, **options)
     return file.getvalue()

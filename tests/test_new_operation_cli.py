@@ -101,7 +101,8 @@ class Environment:
             server = subprocess.Popen(
                 [self._bin / "sightgraph", "serve", "--offline", "--port", str(port)],
                 cwd=self.work,
-                env=self.variables,
+                # Said, how the cores are divided need not be measured.
+                env={**self.variables, "SIGHTGRAPH_LANES": "2"},
                 stderr=stderr,
             )
         url = f"http://127.0.0.1:{port}"

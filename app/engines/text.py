@@ -18,9 +18,10 @@ from app.engines.device import compute_on
 from app.engines.scaling import scaled_to_fit
 from app.engines.weights import Bundled
 
-# The detector scales the shorter side up to 736 px. Thin strips are padded to this shape first, or a strip
-# of 8000x20 would become an image of 294,000x736.
-WIDEST_SHAPE = 8
+# The detector scales the shorter side up to this many pixels, and the letters of a strip beyond the size that
+# it knows: one line of 480x68 becomes 5195x736, takes sixteen times as long as a photo, and is read badly. So
+# the shorter side is padded to as much first, or to a square where the longer one is shorter, too.
+SHORTEST_SEARCHED = 736
 SMALLEST_SIDE = 32
 # The package's own bound on the longer side.
 SEARCHED_SIDE = 2000
@@ -66,6 +67,8 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
             params={
                 "Global.log_level": "critical",
                 "Global.text_score": LOWEST_CONFIDENCE,
+                "Det.limit_type": "min",
+                "Det.limit_side_len": SHORTEST_SEARCHED,
                 # Both would scale thin strips up without a bound; `pre` pads them instead.
                 "Global.min_side_len": 1,
                 "Global.width_height_ratio": -1,
@@ -77,11 +80,11 @@ class RapidTextReader(Engine[Crop, Padded, Any, list[Line]]):
     def pre(self, item: Crop) -> Padded:
         import cv2
 
-        # Scaled first: padding a strip of 80,000x10 at its full size would take gigabytes.
+        # Scaled first: a strip of 80,000x10 would take gigabytes.
         scaled = scaled_to_fit(item.pixels, SEARCHED_SIDE)
         height, width = scaled.pixels.shape[:2]
-        tall = max(height, SMALLEST_SIDE, -(-width // WIDEST_SHAPE))
-        wide = max(width, SMALLEST_SIDE, -(-height // WIDEST_SHAPE))
+        side = max(SMALLEST_SIDE, min(SHORTEST_SEARCHED, max(height, width)))
+        tall, wide = max(height, side), max(width, side)
         top, left = (tall - height) // 2, (wide - width) // 2
         pixels = cv2.copyMakeBorder(
             scaled.pixels[:, :, ::-1],

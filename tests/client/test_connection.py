@@ -3,6 +3,7 @@
 import copy
 import pickle
 import socket
+import ssl
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from app.client import (
     TaskFailed,
     Unreachable,
 )
-from app.client.connection import checked_url
+from app.client.connection import checked_url, options
 from app.client.results import TaskResult
 from app.core.access import made_key
 from tests.conftest import served
@@ -26,6 +27,15 @@ from tests.images import noise
 from tests.prepared import Answers
 
 FINE = httpx.Response(200, json={"name": "c"})
+
+
+class TestCertificates:
+    def test_they_are_read_for_https_alone(self) -> None:
+        assert "verify" not in options("https://127.0.0.1:9", None, 1)
+        trust = options("HTTP://127.0.0.1:9", None, 1)["verify"]
+        # It trusts nobody, and does not trust blindly.
+        assert trust.get_ca_certs() == []
+        assert (trust.verify_mode, trust.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 class TestAddress:

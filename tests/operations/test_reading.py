@@ -117,7 +117,19 @@ def test_a_strip_is_scaled_before_it_is_padded(room, size):
     prepared = reader.pre(crop_of(plain(*size)))
     height, width = prepared.pixels.shape[:2]
     assert max(height, width) <= 2000
-    assert max(height, width) <= 8 * min(height, width)
+    assert min(height, width) >= 736
+
+
+@pytest.mark.parametrize("size", [14, 22, 40])
+@pytest.mark.parametrize(
+    "text", ["The quick", "The quick brown fox", "The quick brown fox jumps over the lazy dog"]
+)
+def test_a_line_that_is_cut_out_is_read(room, text, size):
+    """The detector of lines would scale it up until its letters are higher than any that it knows."""
+    reader = asyncio.run(room.pool.load(RAPIDOCR_TEXT))
+    sheet = page(text, width=round(size * 0.55 * len(text)) + 40, size=size)
+    (lines,) = reader([crop_of(sheet[8:-8])])
+    assert [line.text for line in lines] == [text]
 
 
 def test_text_of_a_large_image_is_at_its_place(analyze):
