@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.core.access import ApiKey, Limit, parsed_keys
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    lanes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=_available_cores)
+    lanes: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=available_cores)
     """How many computations run at once. By default as many as there are cores; a server of one process
     measures when it starts whether fewer with several threads each are faster."""
 

@@ -33,7 +33,7 @@ from app.core.registry import Registry, discover
 from app.index.storage import ItemRegion, NewItem
 from app.main import build_room, build_store, load_engines
 from app.runtime.fetch import Fetcher, FetchLimits
-from app.settings import Settings
+from app.settings import Settings, available_cores
 from classifiers.shelf import Shelf
 from tests.heads import put_head
 from tests.images import astronaut, encoded
@@ -72,6 +72,11 @@ LONG = (
     "test_workers.py",
     "test_classifiers_end_to_end.py",
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: where a test waits, for a browser say, another one computes."""
+    return available_cores() + 1
 
 
 @pytest.hookimpl(wrapper=True)
