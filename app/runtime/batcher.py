@@ -226,7 +226,7 @@ class Batcher:
         # Every lane that takes a part makes a call of its own.
         per_call, per_item = queue.cost.line
         own = per_call * lanes + per_item * len(queue.jobs)
-        return min(best, queue.cost.within((running + others + own) / lanes))
+        return queue.cost.within((running + others + own) / lanes, best)
 
     def _finish(self, call: _Call, done: "asyncio.Future[tuple[Sequence[Any], float]]") -> None:
         self._running.discard(call)

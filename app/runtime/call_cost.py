@@ -115,10 +115,10 @@ class CallCost:
         # Calls with one and with two go on to tell whether more would gain.
         return min(most, max(2, round(min(enough, most))))
 
-    def within(self, seconds: float) -> int:
-        """How many items take about so long, at least one."""
+    def within(self, seconds: float, most: int) -> int:
+        """How many items take about so long, at least one; `most` where further ones take no time."""
         per_call, per_item = self.line
-        return max(1, round((seconds - per_call) / per_item)) if per_item > 0 else 1
+        return min(most, max(1, round((seconds - per_call) / per_item))) if per_item > 0 else most
 
     @property
     def _spread(self) -> float:

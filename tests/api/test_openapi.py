@@ -49,7 +49,7 @@ def test_generated_requests_are_answered_as_documented(guarded, tmp_path):
         client.post("/index/0/items/", json=item).raise_for_status()
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/schema/openapi.json"),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "1"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1"),
         *("--exclude-checks", ",".join(NOT_APPLICABLE), "--request-timeout", "60"),
         *("--header", f"Authorization: Bearer {key}", "--continue-on-failure"),
     ]

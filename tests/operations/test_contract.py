@@ -221,7 +221,7 @@ def test_cancelling_a_request_leaves_nothing_behind(tiny_room, operation):
         tasks = [Task("t", operation.type, params)]
         plan = resolve(tasks, room.registry, room.pool.choose, await room.resources(tasks))
         for number, seconds in enumerate((0.0, 0.005, 0.02, 0.05)):
-            image = encoded(noise(320, 240, seed=10 * PUBLIC.index(operation) + number))
+            image = encoded(noise(640, 480, seed=10 * PUBLIC.index(operation) + number))
             running = asyncio.create_task(room.executor.run(plan, room.source(image)))
             await asyncio.sleep(seconds)
             running.cancel()

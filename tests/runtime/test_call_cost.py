@@ -22,8 +22,9 @@ def test_a_warm_up_tells_what_a_call_costs_and_what_each_item_adds():
     assert cost.line == pytest.approx((0.1, 0.05))
     assert cost.seconds(8) == pytest.approx(0.5)
     assert cost.seconds(0) == 0.0
-    assert cost.within(0.5) == 8
-    assert cost.within(0.01) == 1
+    assert cost.within(0.5, 64) == 8
+    assert cost.within(0.5, 4) == 4
+    assert cost.within(0.01, 64) == 1
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,12 @@ def test_calls_alone_tell_how_long_but_not_how_many():
     assert cost.best(8) == 8
 
 
+def test_where_further_items_take_no_time_all_go_at_once():
+    cost = CallCost(((1, 0.1), (2, 0.1)))
+    assert cost.line == (0.1, 0.0)
+    assert cost.best(64) == cost.within(0.1, 64) == 64
+
+
 def test_what_was_long_ago_fades():
     cost = CallCost()
     for seconds in (10.0, 1.0):
@@ -96,7 +103,7 @@ def test_whatever_was_seen_no_part_is_negative(calls, most, seconds):
         cost.observe(items, took)
     assert min(cost.line) >= 0
     assert 1 <= cost.best(most) <= most
-    assert cost.within(seconds) >= 1
+    assert 1 <= cost.within(seconds, most) <= most
 
 
 def test_sizes_double_up_to_the_most():

@@ -149,7 +149,8 @@ async def probing(url: str, requests: Sequence[Prepared], every: float | None) -
 
 
 def _trusted() -> str:
-    """The certificates that httpx trusts, as PEM."""
+    """The certificates that httpx trusts, as PEM; none where they lie in a folder (SSL_CERT_DIR), which the
+    probe looks into by itself."""
     known = httpx.create_ssl_context().get_ca_certs(binary_form=True)
     return "".join(map(ssl.DER_cert_to_PEM_cert, known))
 

@@ -7,7 +7,7 @@ Args, as one line of JSON on standard input:
     url: of the server.
     requests: each with `method`, `path`, `headers`, and `body` in base64 or null; asked in turns.
     every: seconds from one to the next; null for one after another.
-    certificates: those that are trusted, as PEM; of a URL without TLS none.
+    certificates: those that are trusted, as PEM; where there are none, those of the system.
 
 Asking begins at once, which a line on standard output tells, and lasts until standard input ends. Then comes
 a line of JSON: `ms`, each counted from when the request was due, and `failed`.
